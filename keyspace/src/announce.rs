@@ -1,0 +1,90 @@
+//! Creating a key of our own under a lease, and changing it later, so that a lost reply does no harm.
+
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
+
+use crate::error::Error;
+use crate::etcd::printable;
+use crate::revision::Revision;
+
+/// What came of announcing a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announced {
+    /// The key is new, and ours.
+    Created {
+        /// When it was created.
+        revision: Revision,
+    },
+    /// The key was there under our lease: an earlier attempt's reply was lost, or an earlier process's lease is ours now.
+    Kept {
+        /// When it was last changed.
+        revision: Revision,
+        /// Its value, which may not be the announced one.
+        value: Vec<u8>,
+    },
+    /// The key is there under another lease, or none.
+    Taken {
+        /// That lease, or 0.
+        lease: i64,
+        /// When it was last changed.
+        revision: Revision,
+    },
+}
+
+/// Creates `key` under `lease` unless it is there already.
+///
+/// # Errors
+///
+/// What etcd answered. Asking again is safe, also if the first request was carried out.
+pub async fn announce(
+    client: &Client,
+    key: impl AsRef<[u8]>,
+    value: impl Into<Vec<u8>>,
+    lease: i64,
+) -> Result<Announced, Error> {
+    let key = key.as_ref();
+    let action = || format!("announcing {:?}", printable(key));
+    let malformed = |missing| Error::Malformed { action: action(), missing };
+    let put = TxnOp::put(key, value, Some(PutOptions::new().with_lease(lease)));
+    let txn = Txn::new()
+        .when([Compare::version(key, CompareOp::Equal, 0)])
+        .and_then([put])
+        .or_else([TxnOp::get(key, None)]);
+    let answer = client.kv_client().txn(txn).await.map_err(|source| Error::etcd(action(), source))?;
+    if answer.succeeded() {
+        let header = answer.header().ok_or_else(|| malformed("header"))?;
+        return Ok(Announced::Created { revision: Revision::new(header.revision()) });
+    }
+    let Some(TxnOpResponse::Get(found)) = answer.op_responses().into_iter().next() else {
+        return Err(malformed("range response"));
+    };
+    let found = found.kvs().first().ok_or_else(|| malformed("key"))?;
+    let revision = Revision::new(found.mod_revision());
+    Ok(if found.lease() == lease {
+        Announced::Kept { revision, value: found.value().to_vec() }
+    } else {
+        Announced::Taken { lease: found.lease(), revision }
+    })
+}
+
+/// Puts a new value under `key`, which keeps its lease, if it is as it was at revision `expected`.
+///
+/// # Errors
+///
+/// [`Error::Conflict`] if the key was changed or deleted since; otherwise what etcd answered.
+pub async fn update(
+    client: &Client,
+    key: impl AsRef<[u8]>,
+    value: impl Into<Vec<u8>>,
+    expected: Revision,
+) -> Result<Revision, Error> {
+    let key = key.as_ref();
+    let action = || format!("updating {:?}", printable(key));
+    let put = TxnOp::put(key, value, Some(PutOptions::new().with_ignore_lease()));
+    let txn = Txn::new().when([Compare::mod_revision(key, CompareOp::Equal, expected.get())]).and_then([put]);
+    let answer = client.kv_client().txn(txn).await.map_err(|source| Error::etcd(action(), source))?;
+    if !answer.succeeded() {
+        return Err(Error::Conflict { key: printable(key), expected });
+    }
+    let header = answer.header().ok_or_else(|| Error::Malformed { action: action(), missing: "header" })?;
+    Ok(Revision::new(header.revision()))
+}

@@ -1,0 +1,412 @@
+//! The feed of a mirror: loads the prefix, watches it, batches what comes, publishes.
+//!
+//! It decides nothing about events (`apply` does), only what to do when etcd is away, has compacted what we
+//! need, or contradicts itself: wait, read the prefix again, or give up because another store answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Client, GetOptions, WatchOptions, WatchStream};
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::apply::{Oddity, Response, Trouble, apply};
+use crate::backoff;
+use crate::decode::Decoder;
+use crate::entries::prefix_end;
+use crate::error::Error;
+use crate::etcd::{self, MAX_MESSAGE_BYTES, Message, printable};
+use crate::mirror::{Config, Publisher};
+use crate::revision::{Revision, StoreHeader};
+use crate::snapshot::Snapshot;
+
+/// A probe that finds us behind, while the watch stays silent for this long, ends the watch.
+const SILENCE_LIMIT: Duration = Duration::from_secs(2);
+/// Of what is odd in one batch, so much is logged in full.
+const ODDITIES_LOGGED: usize = 5;
+
+/// Where a mirror's content comes from.
+pub(crate) struct Source<D> {
+    client: Client,
+    prefix: Vec<u8>,
+    /// The first key that does not begin with the prefix; a zero byte, in etcd's words, if there is none.
+    end: Vec<u8>,
+    decoder: D,
+    pub(crate) config: Config,
+}
+
+/// Keeps a [`crate::Mirror`] current for as long as it runs.
+pub struct Feed<D: Decoder> {
+    source: Source<D>,
+    publisher: Publisher<D::Value>,
+    rng: StdRng,
+    /// Attempts since etcd last told us something.
+    attempt: u32,
+    must_reload: bool,
+}
+
+impl<D: Decoder> std::fmt::Debug for Feed<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("prefix", &printable(&self.source.prefix)).finish_non_exhaustive()
+    }
+}
+
+/// Why following has to begin anew.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    /// Watch again from where we are.
+    #[error("{0}")]
+    Watch(String),
+    /// Read the prefix again first.
+    #[error("{0}")]
+    Reload(String),
+    /// There is no going on.
+    #[error("{0}")]
+    Fatal(Trouble),
+}
+
+impl From<Trouble> for Interrupted {
+    fn from(trouble: Trouble) -> Self {
+        if trouble.is_fatal() { Self::Fatal(trouble) } else { Self::Reload(trouble.to_string()) }
+    }
+}
+
+/// What a probe of the prefix found.
+#[derive(Debug)]
+enum Probed {
+    /// The prefix at this revision is what it was at the snapshot's.
+    Unchanged { snapshot: Revision, now: Revision },
+    /// Something under the prefix is newer than the snapshot with this revision.
+    Behind { snapshot: Revision },
+}
+
+impl<D: Decoder> Source<D> {
+    pub(crate) fn new(client: Client, prefix: Vec<u8>, decoder: D, config: Config) -> Self {
+        let end = prefix_end(&prefix).unwrap_or_else(|| vec![0]);
+        // etcd has no empty key; the lowest there can be stands for "all keys".
+        let prefix = if prefix.is_empty() { vec![0] } else { prefix };
+        Self { client, prefix, end, decoder, config }
+    }
+
+    /// Reads the whole prefix at one revision, page by page.
+    pub(crate) async fn load(
+        &self,
+        previous: Option<&Snapshot<D::Value>>,
+    ) -> Result<Snapshot<D::Value>, Error> {
+        let action = format!("loading {:?}", printable(&self.prefix));
+        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        // A past revision is where the first load begins; a reload wants the present.
+        let mut at = self.config.load_at.filter(|_| previous.is_none()).unwrap_or(Revision::ZERO);
+        let (mut from, mut loaded, mut first_header) = (self.prefix.clone(), Vec::new(), None);
+        loop {
+            let limit = self.config.page_size.max(1);
+            let request = kv.get(from, Some(etcd::page(&self.end, limit, at)));
+            let mut page = self
+                .in_time(&action, request)
+                .await?
+                .map_err(|source| Error::etcd(action.as_str(), source))?;
+            let header: &mut StoreHeader = match &mut first_header {
+                Some(header) => header,
+                none => none.insert(etcd::header(&action, page.header())?),
+            };
+            if at == Revision::ZERO {
+                at = header.revision;
+            }
+            loaded.extend(page.take_kvs().into_iter().map(etcd::key_value));
+            match loaded.last() {
+                Some(last) if page.more() => {
+                    // The next key there can be.
+                    from = [last.key.as_slice(), &[0]].concat();
+                }
+                _ => {
+                    let header = StoreHeader { revision: at, ..*header };
+                    return Ok(Snapshot::reloaded(header, loaded, &self.decoder, previous));
+                }
+            }
+        }
+    }
+
+    async fn in_time<F: Future>(&self, action: &str, request: F) -> Result<F::Output, Error> {
+        let waited = self.config.request_timeout;
+        timeout(waited, request).await.map_err(|_| Error::TimedOut { action: action.to_owned(), waited })
+    }
+
+    async fn watch(&self, from: Revision) -> Result<WatchStream, Error> {
+        let action = format!("watching {:?} from revision {from}", printable(&self.prefix));
+        let options = WatchOptions::new()
+            .with_range(self.end.clone())
+            .with_start_revision(from.get())
+            .with_progress_notify();
+        let mut watches = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let opening = watches.watch(self.prefix.clone(), Some(options));
+        self.in_time(&action, opening).await?.map_err(|source| Error::etcd(action, source))
+    }
+
+    /// Asks whether anything under the prefix happened after `snapshot`.
+    ///
+    /// etcd tells of deletions by a watch alone, but if every key it holds is one we hold, unchanged, and it holds as
+    /// many, then nothing was deleted either.
+    fn probe(&self, snapshot: &Snapshot<D::Value>) -> BoxFuture<'static, Result<Probed, Error>> {
+        let (revision, keys) = (snapshot.revision(), snapshot.key_count());
+        let (prefix, waited) = (self.prefix.clone(), self.config.request_timeout);
+        let mut kv = self.client.kv_client();
+        let options = GetOptions::new()
+            .with_range(self.end.clone())
+            .with_min_mod_revision(revision.next().get())
+            .with_keys_only()
+            .with_limit(1);
+        async move {
+            let action = "asking for progress";
+            let page = timeout(waited, kv.get(prefix, Some(options)))
+                .await
+                .map_err(|_| Error::TimedOut { action: action.to_owned(), waited })?
+                .map_err(|source| Error::etcd(action, source))?;
+            let header = etcd::header(action, page.header())?;
+            let same_count = u64::try_from(page.count()).is_ok_and(|count| count == keys as u64);
+            Ok(if page.kvs().is_empty() && same_count {
+                Probed::Unchanged { snapshot: revision, now: header.revision }
+            } else {
+                Probed::Behind { snapshot: revision }
+            })
+        }
+        .boxed()
+    }
+}
+
+impl<D: Decoder> Feed<D> {
+    pub(crate) fn new(source: Source<D>, publisher: Publisher<D::Value>) -> Self {
+        let rng = StdRng::seed_from_u64(source.config.seed);
+        Self { source, publisher, rng, attempt: 0, must_reload: false }
+    }
+
+    /// Follows the prefix until `cancel`. Outages of etcd are waited out, however long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mirror`] if another cluster answers, or the store went back in time.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Error> {
+        let prefix = printable(&self.source.prefix);
+        cancel
+            .run_until_cancelled(async {
+                loop {
+                    let trouble = match self.follow().await {
+                        Interrupted::Fatal(trouble) => {
+                            return Err(Error::Mirror { prefix: prefix.clone(), trouble });
+                        }
+                        Interrupted::Reload(reason) => {
+                            self.must_reload = true;
+                            reason
+                        }
+                        Interrupted::Watch(reason) => reason,
+                    };
+                    let delay = backoff::delay(self.attempt, self.rng.random());
+                    info!(
+                        prefix,
+                        attempt = self.attempt,
+                        ?delay,
+                        reason = trouble,
+                        reload = self.must_reload,
+                        "watch interrupted"
+                    );
+                    self.attempt = self.attempt.saturating_add(1);
+                    sleep(delay).await;
+                }
+            })
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    /// Loads if it must, watches, and publishes until something is in the way.
+    async fn follow(&mut self) -> Interrupted {
+        match self.try_follow().await {
+            Ok(never) => match never {},
+            Err(interrupted) => interrupted,
+        }
+    }
+
+    async fn try_follow(&mut self) -> Result<std::convert::Infallible, Interrupted> {
+        if self.must_reload {
+            self.reload().await?;
+        }
+        let from = self.publisher.current().resume_at();
+        let mut stream =
+            self.source.watch(from).await.map_err(|error| Interrupted::Watch(error.to_string()))?;
+        let shared = Arc::clone(&self.publisher.shared);
+        let mut probe: OptionFuture<BoxFuture<'static, Result<Probed, Error>>> = None.into();
+        let mut probing = false;
+        let mut next_probe = Instant::now();
+        let mut behind_since: Option<(Revision, Instant)> = None;
+        loop {
+            tokio::select! {
+                message = stream.message() => {
+                    let first = next(message)?;
+                    self.gather(first, &mut stream).await?;
+                }
+                () = wait_until_asked(&shared.asked.notify, next_probe), if !probing => {
+                    let current = self.publisher.current();
+                    if shared.asked.revision() > current.read_through() {
+                        probe = Some(self.source.probe(&current)).into();
+                        probing = true;
+                    }
+                }
+                Some(probed) = &mut probe, if probing => {
+                    probe = None.into();
+                    probing = false;
+                    next_probe = Instant::now() + self.source.config.probe_after;
+                    self.probed(probed, &mut behind_since)?;
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Interrupted> {
+        let previous = self.publisher.current();
+        let loaded = match self.source.load(Some(&previous)).await {
+            Ok(loaded) => loaded,
+            Err(Error::Etcd { source, .. }) if etcd::is_compacted(&source) => {
+                return Err(Interrupted::Reload("compacted while loading".to_owned()));
+            }
+            Err(error) => return Err(Interrupted::Watch(error.to_string())),
+        };
+        let (was, is) = (previous.header(), loaded.header());
+        if was.cluster_id != is.cluster_id {
+            let trouble = Trouble::ClusterMismatch { expected: was.cluster_id, got: is.cluster_id };
+            return Err(Interrupted::Fatal(trouble));
+        }
+        // The read was agreed upon by the whole cluster, so this is no laggard: the store has gone back.
+        if is.revision < previous.read_through() {
+            let expected = previous.read_through();
+            let trouble = Trouble::RevisionMismatch { expected, got: is.revision };
+            return Err(Interrupted::Fatal(trouble));
+        }
+        info!(prefix = printable(&self.source.prefix), revision = %is.revision, keys = loaded.len(), "prefix read again");
+        self.must_reload = false;
+        self.publisher.publish(loaded);
+        Ok(())
+    }
+
+    /// Applies a message together with those that follow it closely.
+    async fn gather(&mut self, first: Message, stream: &mut WatchStream) -> Result<(), Interrupted> {
+        let config = &self.source.config;
+        let limit = Instant::now() + config.batch_limit;
+        let mut responses = Vec::new();
+        let mut message = first;
+        // What was gathered is applied even if the stream then breaks.
+        let ended = loop {
+            match message {
+                Message::Response(response) => responses.push(response),
+                Message::Cancelled { reason, compacted: true } => break Some(Interrupted::Reload(reason)),
+                Message::Cancelled { reason, compacted: false } => break Some(Interrupted::Watch(reason)),
+            }
+            // Progress and the watch's creation have nothing to wait for.
+            if responses.iter().all(|response| response.events.is_empty()) {
+                break None;
+            }
+            let quiet = (Instant::now() + config.batch_quiet).min(limit);
+            match timeout_at(quiet, stream.message()).await {
+                Ok(received) => match next(received) {
+                    Ok(received) => message = received,
+                    Err(interrupted) => break Some(interrupted),
+                },
+                Err(_) => break None,
+            }
+        };
+        self.apply(responses)?;
+        ended.map_or(Ok(()), Err)
+    }
+
+    fn apply(&mut self, responses: Vec<Response>) -> Result<(), Interrupted> {
+        if responses.is_empty() {
+            return Ok(());
+        }
+        let news = responses.iter().any(|response| !response.events.is_empty() || !response.created);
+        let current = self.publisher.current();
+        let applied = apply(&current, &self.source.decoder, responses)?;
+        let (was, is) = (current.header(), applied.snapshot.header());
+        if (was.member_id, was.raft_term) != (is.member_id, is.raft_term) {
+            info!(member_id = is.member_id, raft_term = is.raft_term, "etcd member or raft term changed");
+        }
+        log(&applied.oddities);
+        let gap = applied.oddities.iter().any(Oddity::is_gap);
+        if news {
+            self.attempt = 0;
+            self.publisher.publish(applied.snapshot);
+        }
+        if gap {
+            return Err(Interrupted::Reload("the watch has left out an event".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn probed(
+        &mut self,
+        probed: Result<Probed, Error>,
+        behind_since: &mut Option<(Revision, Instant)>,
+    ) -> Result<(), Interrupted> {
+        let current = self.publisher.current();
+        match probed {
+            Err(error) => debug!(%error, "could not ask for progress"),
+            Ok(Probed::Unchanged { snapshot, now }) => {
+                *behind_since = None;
+                // Events that came meanwhile tell the same, and more.
+                if snapshot == current.revision() {
+                    self.publisher.publish(current.proven_at(now));
+                }
+            }
+            Ok(Probed::Behind { snapshot }) if snapshot == current.revision() => {
+                let (revision, since) = *behind_since.get_or_insert((snapshot, Instant::now()));
+                if revision != snapshot {
+                    *behind_since = Some((snapshot, Instant::now()));
+                } else if since.elapsed() > SILENCE_LIMIT {
+                    return Err(Interrupted::Watch("the watch is silent while keys change".to_owned()));
+                }
+            }
+            Ok(Probed::Behind { .. }) => *behind_since = None,
+        }
+        Ok(())
+    }
+}
+
+async fn wait_until_asked(notify: &tokio::sync::Notify, earliest: Instant) {
+    tokio::time::sleep_until(earliest).await;
+    notify.notified().await;
+}
+
+fn next(
+    message: Result<Option<etcd_client::WatchResponse>, etcd_client::Error>,
+) -> Result<Message, Interrupted> {
+    match message {
+        Ok(Some(message)) => etcd::message(message).map_err(|error| Interrupted::Watch(error.to_string())),
+        Ok(None) => Err(Interrupted::Watch("the watch stream has ended".to_owned())),
+        Err(error) => Err(Interrupted::Watch(error.to_string())),
+    }
+}
+
+fn log(oddities: &[Oddity]) {
+    for oddity in oddities.iter().take(ODDITIES_LOGGED) {
+        match oddity {
+            Oddity::Repeated { key, mod_revision } => {
+                debug!(key = printable(key), %mod_revision, "event repeated");
+            }
+            Oddity::UnknownDelete { key, mod_revision } => {
+                warn!(key = printable(key), %mod_revision, "unexpected deletion of unknown key");
+            }
+            Oddity::MissedCreation { key, version, mod_revision } => {
+                warn!(key = printable(key), version, %mod_revision, "unknown key was not just created");
+            }
+            Oddity::MissedUpdate { key, expected, version, mod_revision } => {
+                warn!(key = printable(key), expected, version, %mod_revision, "update does not follow on the last one");
+            }
+            Oddity::Undecodable { key, reason, mod_revision } => {
+                warn!(key = printable(key), reason, %mod_revision, "entry set aside: its value could not be decoded");
+            }
+        }
+    }
+    if let Some(more) = oddities.len().checked_sub(ODDITIES_LOGGED).filter(|more| *more > 0) {
+        warn!(more, "further events were odd");
+    }
+}
