@@ -324,3 +324,8 @@ impl<D: Decoder> Batch<'_, D> {
         Applied { snapshot, oddities: self.oddities }
     }
 }
+
+#[cfg(test)]
+mod partition_tests;
+#[cfg(test)]
+mod tests;

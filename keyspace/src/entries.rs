@@ -102,7 +102,7 @@ impl<V> Entries<V> {
             }
             let mut merged = Vec::with_capacity(chunk.len() + 1);
             let mut old = chunk.iter().peekable();
-            while let Some((key, entry)) = edits.next_if(&mine) {
+            while let Some((key, entry)) = edits.next_if(mine) {
                 while let Some(kept) = old.next_if(|kept| *kept.key < *key) {
                     merged.push(Arc::clone(kept));
                 }
@@ -245,3 +245,6 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     end[kept] += 1;
     Some(end)
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,7 +203,7 @@ impl LeaseKeeper {
     ///
     /// [`Error::LeaseLost`] when etcd says that the lease is gone.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        cancel.run_until_cancelled(self.keep()).await.unwrap_or(Ok(()))
+        cancel.run_until_cancelled(Box::pin(self.keep())).await.unwrap_or(Ok(()))
     }
 
     async fn keep(self) -> Result<(), Error> {

@@ -195,3 +195,6 @@ pub(crate) fn decode<D: Decoder>(decoder: &D, put: KeyValue) -> Result<Entry<D::
         Err(reason) => Err(SetAside { key, reason, create_revision, mod_revision, version }),
     }
 }
+
+#[cfg(test)]
+mod tests;
