@@ -10,6 +10,7 @@ pub mod fragment;
 pub mod header;
 pub mod id;
 pub mod invalid;
+pub mod json;
 pub mod label;
 pub mod name;
 pub mod nesting;
