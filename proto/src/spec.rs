@@ -13,7 +13,7 @@ mod tests;
 use prost::Message;
 
 pub use broker::{BrokerSpec, MAX_JOURNAL_LIMIT};
-pub(crate) use check::check_wire_journal;
+pub(crate) use check::{check_wire_broker, check_wire_journal};
 pub use constraints::{
     CONTENT_TYPE, INSTANCE, MANAGED_BY, MESSAGE_SUBTYPE, MESSAGE_TYPE, REGION, check_label_constraints,
 };

@@ -1,0 +1,67 @@
+//! Pure: rules of `Read`.
+
+use super::{Validate, optional, refuse, status, status_name, unexpected, url};
+use crate::invalid::{Context, Invalid};
+use crate::name::check_request_name;
+use crate::offset::ReadFrom;
+use crate::wire;
+use crate::wire::Status;
+
+impl Validate for wire::ReadRequest {
+    fn validate(&self) -> Result<(), Invalid> {
+        optional(self.header.as_ref(), "Header")?;
+        check_request_name(&self.journal).within("Journal")?;
+        ReadFrom::try_from(self.offset)?;
+        if self.end_offset != 0 && (self.end_offset < 0 || self.end_offset < self.offset) {
+            return refuse(format!(
+                "invalid EndOffset ({}; expected 0 or Offset <= EndOffset)",
+                self.end_offset
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Validate for wire::ReadResponse {
+    fn validate(&self) -> Result<(), Invalid> {
+        let status = status(self.status)?;
+        optional(self.header.as_ref(), "Header")?;
+        if self.offset < 0 {
+            return refuse(format!("invalid Offset ({}; expected >= 0)", self.offset));
+        }
+        if !self.content.is_empty() {
+            return self.check_chunk(status);
+        }
+        if self.write_head < 0 {
+            return refuse(format!("invalid WriteHead ({}; expected >= 0)", self.write_head));
+        }
+        let Some(fragment) = &self.fragment else {
+            if status == Status::Ok && self.offset != 0 {
+                return refuse(format!("unexpected Offset without Fragment or Content ({})", self.offset));
+            }
+            let url = &self.fragment_url;
+            return unexpected(!url.is_empty(), &format!("FragmentUrl without Fragment ({url})"));
+        };
+        fragment.validate().within("Fragment")?;
+        let (begin, end) = (fragment.begin, fragment.end);
+        if !(begin..end).contains(&self.offset) {
+            return refuse(format!("invalid Offset ({}; expected {begin} <= offset < {end})", self.offset));
+        }
+        if self.write_head < end {
+            return refuse(format!("invalid WriteHead ({}; expected >= {end})", self.write_head));
+        }
+        url(&self.fragment_url, "FragmentUrl")
+    }
+}
+
+impl wire::ReadResponse {
+    /// A message with content has nothing else.
+    fn check_chunk(&self, status: Status) -> Result<(), Invalid> {
+        let with = |what: &str, shown: String| format!("{what} with Content ({shown})");
+        unexpected(status != Status::Ok, &with("Status", status_name(self.status)))?;
+        unexpected(self.header.is_some(), &with("Header", format!("{:?}", self.header)))?;
+        unexpected(self.write_head != 0, &with("WriteHead", self.write_head.to_string()))?;
+        unexpected(self.fragment.is_some(), &with("Fragment", format!("{:?}", self.fragment)))?;
+        unexpected(!self.fragment_url.is_empty(), &with("FragmentUrl", self.fragment_url.clone()))
+    }
+}
