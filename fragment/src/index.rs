@@ -1,0 +1,476 @@
+//! The index: what a journal holds, where each part of it lies, and who waits for more of it.
+//!
+//! ```text
+//!   its core ── committed, completed ──►┌─────────────────────┐
+//!  persister ── persisted ─────────────►│ Index               │──► query: memory, local content, or a store
+//!    refresh ── replace_remote ────────►│ local, remote, tail │──► page, summary
+//!                                       └─────────────────────┘──► wakes who waits
+//! ```
+//!
+//! One [`Index`] per journal, shared by `Arc` between the core that owns the journal, which writes, and readers
+//! on any thread. Each call takes the lock for the length of a search and never for I/O. An index has no task and no
+//! timer, and a quiet one is a few hundred bytes.
+//!
+//! What it refuses to know: how content is read, what a store is, and which bytes are committed — it is told.
+
+mod listing;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use courant_proto::codec::Codec;
+use courant_proto::fragment::{ContentSum, Fragment};
+use courant_proto::name::JournalName;
+use courant_proto::offset::Offset;
+use courant_proto::time::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::cover_set::{CoverSet, Span};
+use crate::query::{self, Found, Gap, Query, Stored};
+use crate::spool::content::Content;
+use crate::spool::digest::Digest;
+use crate::spool::SpoolId;
+
+pub use listing::{Page, PageRequest, Summary};
+use tail::Tail;
+
+/// Bytes of committed content which an index keeps in memory for tailing readers, unless told otherwise.
+pub const TAIL_BYTES: usize = 512 << 10;
+
+/// A fragment that we stored ourselves stays listed for so long after, while listings do not show it yet: some
+/// stores list what they hold a minute late, and a stale listing must not tear a hole.
+pub const STALE_LISTING: Duration = Duration::from_secs(5 * 60);
+
+/// A spool as it stands after a commit.
+///
+/// `C` is how its bytes are read; the index only hands it on.
+#[derive(Debug)]
+pub struct LocalExtent<C = Content> {
+    /// The spool.
+    pub spool: SpoolId,
+    /// First offset, inclusive.
+    pub begin: Offset,
+    /// End of what is committed, exclusive.
+    pub end: Offset,
+    /// Running digest of what is committed. It is finished only for an answer that shows it.
+    pub digest: Digest,
+    /// Codec of the spool.
+    pub codec: Codec,
+    /// The committed bytes.
+    pub content: Arc<C>,
+}
+
+/// Where the content of an answer is.
+#[derive(Debug)]
+pub enum Source<C = Content> {
+    /// Here: from the offset of the answer to the end of its fragment.
+    Memory(Vec<Bytes>),
+    /// In the spool, from this position on.
+    Local(Arc<C>, u64),
+    /// In the store that the fragment names.
+    Remote,
+}
+
+/// Content which covers the offset of an answer.
+#[derive(Debug)]
+pub struct Hit<C = Content> {
+    /// The fragment. It has a store and a time if, and only if, it is stored.
+    pub fragment: Fragment,
+    /// How to read it.
+    pub source: Source<C>,
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug)]
+pub struct Answer<C = Content> {
+    /// Where content begins, or, without a hit, where it is waited for: ask again at this offset.
+    pub offset: Offset,
+    /// End of the index.
+    pub write_head: Offset,
+    /// What covers the offset; none: not yet available.
+    pub hit: Option<Hit<C>>,
+    /// A hole that the read was moved over. Readers are told.
+    pub gap: Option<Gap>,
+    /// The journal is no longer served here, and who waits shall stop waiting.
+    pub closed: bool,
+}
+
+/// Content that lies only here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unstored {
+    /// How many spools have some.
+    pub spools: usize,
+    /// How much it is.
+    pub bytes: u64,
+}
+
+/// What a journal holds. See the [module](self).
+pub struct Index<C = Content> {
+    journal: JournalName,
+    tail_bytes: usize,
+    state: Mutex<State<C>>,
+    changed: Notify,
+}
+
+struct State<C> {
+    local: CoverSet<Local<C>>,
+    remote: CoverSet<Remote>,
+    /// At least the end of both sets. A journal whose content was pruned has a head and no content.
+    head: Offset,
+    tail: Tail,
+    refreshed: bool,
+    closed: bool,
+}
+
+/// Content that lies only here.
+struct Local<C> {
+    begin: Offset,
+    end: Offset,
+    spool: SpoolId,
+    codec: Codec,
+    sum: Sum,
+    content: Arc<C>,
+}
+
+enum Sum {
+    Running(Digest),
+    Finished(ContentSum),
+}
+
+/// A stored fragment.
+#[derive(Clone)]
+struct Remote {
+    fragment: Fragment,
+    /// A listing has shown it. If not, we stored it ourselves.
+    listed: bool,
+}
+
+impl<C> Span for Local<C> {
+    fn begin(&self) -> Offset {
+        self.begin
+    }
+
+    fn end(&self) -> Offset {
+        self.end
+    }
+}
+
+impl Span for Remote {
+    fn begin(&self) -> Offset {
+        self.fragment.begin
+    }
+
+    fn end(&self) -> Offset {
+        self.fragment.end
+    }
+}
+
+impl Stored for Remote {
+    fn mod_time(&self) -> i64 {
+        self.fragment.mod_time
+    }
+}
+
+impl<C> fmt::Debug for Index<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Index")
+            .field("journal", &self.journal)
+            .field("local", &state.local.len())
+            .field("remote", &state.remote.len())
+            .field("head", &state.head)
+            .field("closed", &state.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C> Index<C> {
+    /// An empty index. It keeps about `tail_bytes` of what is committed in memory; see [`TAIL_BYTES`].
+    #[must_use]
+    pub fn new(journal: JournalName, tail_bytes: usize) -> Self {
+        Self {
+            journal,
+            tail_bytes,
+            state: Mutex::new(State {
+                local: CoverSet::new(),
+                remote: CoverSet::new(),
+                head: Offset::ZERO,
+                tail: Tail::default(),
+                refreshed: false,
+                closed: false,
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &JournalName {
+        &self.journal
+    }
+
+    /// Takes over what a spool holds after a commit, and wakes who waits.
+    ///
+    /// `tail` is the content of the commit, the last bytes before `extent.end`, kept by reference: a small slice of a
+    /// large buffer keeps the buffer. With an empty `tail` the content has to be read from the spool.
+    pub fn committed(&self, extent: LocalExtent<C>, tail: &[Bytes]) {
+        let mut state = self.state.lock();
+        state.tail.push(extent.end, tail, self.tail_bytes);
+        state.head = state.head.max(extent.end);
+        state.put_local(extent);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes the sum of a spool that will not grow any more.
+    pub fn completed(&self, spool: SpoolId, sum: ContentSum) {
+        self.state
+            .lock()
+            .local
+            .amend(|local| local.spool == spool, |local| local.sum = Sum::Finished(sum));
+    }
+
+    /// Replaces the content of a spool by the stored fragment that it became. To be called once the store is known to
+    /// hold it: from here on reads go there.
+    pub fn persisted(&self, spool: SpoolId, fragment: Fragment) {
+        let mut state = self.state.lock();
+        state.local.retain(|local| local.spool != spool);
+        state.local.shrink();
+        state.head = state.head.max(fragment.end);
+        state.remote.add(Remote { fragment, listed: false });
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Drops the content of a spool which will never be stored.
+    pub fn released(&self, spool: SpoolId) {
+        let mut state = self.state.lock();
+        state.local.retain(|local| local.spool != spool);
+        state.local.shrink();
+    }
+
+    /// Takes over a complete listing of all stores, that began at `listed_at`, and drops local content that it covers.
+    ///
+    /// A listing that failed, or ended early, must not come here.
+    pub fn replace_remote(&self, listing: Vec<Fragment>, listed_at: Timestamp) {
+        // Built without the lock: a listing may be long.
+        let mut remote: CoverSet<Remote> = listing
+            .into_iter()
+            .map(|fragment| Remote { fragment, listed: true })
+            .collect();
+        remote.shrink();
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.remote, remote);
+        for own in before.as_slice() {
+            let recent = own.mod_time() >= listed_at.minus(STALE_LISTING).secs();
+            if !own.listed && recent && !state.remote.covers(own) {
+                state.remote.add(own.clone());
+            }
+        }
+        let State { local, remote, head, refreshed, .. } = &mut *state;
+        local.subtract(remote);
+        local.shrink();
+        *head = (*head).max(query::end_of(local, remote).unwrap_or_default());
+        *refreshed = true;
+        drop(state);
+        self.changed.notify_waiters();
+        // What the listing replaced is freed here, where nobody waits for the lock.
+        drop(before);
+    }
+
+    /// Raises the write head, for a journal whose head is known and whose content is gone.
+    pub fn raise_head(&self, head: Offset) {
+        let mut state = self.state.lock();
+        if state.head < head {
+            state.head = head;
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Drops the content in memory, when a journal has become quiet. Readers which hold it keep it.
+    pub fn trim_tail(&self) {
+        // Freed after the lock is.
+        let tail = std::mem::take(&mut self.state.lock().tail);
+        drop(tail);
+    }
+
+    /// Says that the journal is no longer served here: waiting readers end.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Whether [`Index::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Answers a read at `now`. To wait for a better answer, call [`Index::listen`] *before*.
+    #[must_use]
+    pub fn query(&self, query: &Query, now: Timestamp) -> Answer<C> {
+        let state = self.state.lock();
+        let resolution = query::resolve(&state.local, &state.remote, state.head, query, now);
+        let offset = resolution.offset;
+        let found = resolution.found.map(|found| {
+            let memory = state.tail.from(offset, found.end()).map(Source::Memory);
+            match found {
+                Found::Local(local) => {
+                    // The span contains the offset.
+                    let position = offset.distance_from(local.begin).unwrap_or_default();
+                    let source = memory.unwrap_or_else(|| Source::Local(Arc::clone(&local.content), position));
+                    (Found::Local(local.sketch()), source)
+                }
+                Found::Remote(remote) => {
+                    (Found::Remote(remote.fragment.clone()), memory.unwrap_or(Source::Remote))
+                }
+            }
+        });
+        let (write_head, gap, closed) = (state.head, resolution.gap, state.closed);
+        drop(state);
+        let hit = found.map(|(found, source)| {
+            let fragment = match found {
+                Found::Local(sketch) => sketch.finish(&self.journal),
+                Found::Remote(fragment) => fragment,
+            };
+            Hit { fragment, source }
+        });
+        Answer { offset, write_head, hit, gap, closed }
+    }
+
+    /// A future that is done once the index has changed since this call. It misses no change, whether it was
+    /// polled by then or not: listen, then query, then wait.
+    #[must_use]
+    pub fn listen(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Whether a listing of the stores was ever taken over.
+    #[must_use]
+    pub fn is_refreshed(&self) -> bool {
+        self.state.lock().refreshed
+    }
+
+    /// Waits for the first listing of the stores. False: the journal was closed before.
+    pub async fn refreshed(&self) -> bool {
+        loop {
+            let changed = self.listen();
+            {
+                let state = self.state.lock();
+                if state.refreshed || state.closed {
+                    return state.refreshed;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Lists fragments, stored or not, in order.
+    #[must_use]
+    pub fn page(&self, request: &PageRequest) -> Page<Fragment> {
+        let state = self.state.lock();
+        let fragments = listing::union(&state.local, &state.remote, request.from);
+        let page = listing::page(fragments, request, Found::mod_time);
+        let fragments = page.fragments.into_iter().map(|found| found.to_fragment(&self.journal)).collect();
+        Page { fragments, next: page.next }
+    }
+
+    /// Begin, end, and the time of the last fragment.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let state = self.state.lock();
+        let last = listing::last(&state.local, &state.remote);
+        Summary {
+            begin: query::begin_of(&state.local, &state.remote).unwrap_or_default(),
+            end: last.as_ref().map(Span::end).unwrap_or_default(),
+            mod_time: last.as_ref().map_or(0, Found::mod_time),
+        }
+    }
+
+    /// Bytes and spools which no store has yet.
+    #[must_use]
+    pub fn unstored(&self) -> Unstored {
+        let state = self.state.lock();
+        let locals = state.local.as_slice();
+        Unstored {
+            spools: locals.len(),
+            bytes: locals.iter().filter_map(|local| local.end.distance_from(local.begin)).sum(),
+        }
+    }
+
+    /// End of the index.
+    #[must_use]
+    pub fn write_head(&self) -> Offset {
+        self.state.lock().head
+    }
+}
+
+impl<C> State<C> {
+    fn put_local(&mut self, extent: LocalExtent<C>) {
+        let LocalExtent { spool, begin, end, digest, codec, content } = extent;
+        let local = Local { begin, end, spool, codec, sum: Sum::Running(digest), content };
+        // A growing spool is the last one nearly always, and then nothing is searched, moved or allocated.
+        let is_last = self.local.last().is_some_and(|last| last.spool == spool && last.begin == begin);
+        if !is_last {
+            self.local.retain(|other| other.spool != spool);
+        }
+        self.local.add(local);
+    }
+}
+
+impl<C> Found<&Local<C>, &Remote> {
+    fn mod_time(&self) -> i64 {
+        match self {
+            Self::Local(_) => 0,
+            Self::Remote(remote) => remote.fragment.mod_time,
+        }
+    }
+
+    fn to_fragment(&self, journal: &JournalName) -> Fragment {
+        match self {
+            Self::Local(local) => local.sketch().finish(journal),
+            Self::Remote(remote) => remote.fragment.clone(),
+        }
+    }
+}
+
+/// A local fragment whose sum is still to be finished, which is done without the lock.
+struct Sketch {
+    begin: Offset,
+    end: Offset,
+    codec: Codec,
+    sum: Sum,
+}
+
+impl<C> Local<C> {
+    fn sketch(&self) -> Sketch {
+        let sum = match &self.sum {
+            Sum::Running(digest) => Sum::Running(digest.clone()),
+            Sum::Finished(sum) => Sum::Finished(*sum),
+        };
+        Sketch { begin: self.begin, end: self.end, codec: self.codec, sum }
+    }
+}
+
+impl Sketch {
+    fn finish(self, journal: &JournalName) -> Fragment {
+        let sum = match self.sum {
+            Sum::Running(digest) => digest.sum(),
+            Sum::Finished(sum) => sum,
+        };
+        Fragment {
+            begin: self.begin,
+            end: self.end,
+            sum,
+            ..Fragment::empty_at(journal.clone(), self.begin, self.codec)
+        }
+    }
+}
