@@ -5,12 +5,13 @@ mod content;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use courant_proto::wire;
 use tokio::time::Instant;
 
 pub use self::appender::Appender;
 pub use self::content::Content;
-use self::content::Source;
+use self::content::{Repeatable, Source};
 use crate::{Client, Error, Refusal, backoff, check};
 
 const CALL: &str = "Append";
@@ -57,32 +58,28 @@ impl Client {
         request: wire::AppendRequest,
         content: impl Into<Content>,
     ) -> Result<Appended, Error> {
-        match content.into().0 {
-            Source::Whole(content) => {
-                self.repeat(async || {
-                    let messages = content::whole(request.clone(), content.clone());
-                    outcome(self.answer(CALL, self.transport.append(messages)).await?)
-                })
-                .await
-            }
-            Source::Replay(open) => {
-                self.repeat(async || self.append_parts(request.clone(), open()).await).await
-            }
-            Source::Once(parts) => self.append_parts(request, parts).await,
-        }
-    }
-
-    /// Makes attempts until one succeeds, fails for good, or patience is out.
-    async fn repeat(&self, attempt: impl AsyncFn() -> Result<Appended, Error>) -> Result<Appended, Error> {
+        let content = match content.into().0 {
+            Source::Once(parts) => return self.append_parts(request, parts).await,
+            Source::Repeatable(content) => content,
+        };
         let mut patience: Option<Patience> = None;
         loop {
-            match attempt().await {
+            let attempt = match &content {
+                Repeatable::Whole(content) => self.append_whole(request.clone(), content.clone()).await,
+                Repeatable::Replay(open) => self.append_parts(request.clone(), open()).await,
+            };
+            match attempt {
                 Err(error) if error.is_transient() => {
                     patience.get_or_insert_with(|| Patience::new(self)).pause_or_give_up(error).await?;
                 }
                 settled => return settled,
             }
         }
+    }
+
+    async fn append_whole(&self, request: wire::AppendRequest, content: Bytes) -> Result<Appended, Error> {
+        let messages = content::whole(request, content);
+        outcome(self.answer(CALL, self.transport.append(messages)).await?)
     }
 
     async fn append_parts(

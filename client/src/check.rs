@@ -18,52 +18,6 @@ pub(crate) fn status(call: &'static str, number: i32, header: Option<&wire::Head
     }
 }
 
-/// Holds an answer to a read that carries no content against the protocol.
-pub(crate) fn read_metadata(status: wire::Status, response: &wire::ReadResponse) -> Result<(), Error> {
-    let refuse = |reason: String| Err(Error::malformed("Read", reason));
-    let (offset, head) = (response.offset, response.write_head);
-    if head < 0 {
-        return refuse(format!("invalid WriteHead ({head}; expected >= 0)"));
-    }
-    match &response.fragment {
-        Some(fragment) => {
-            let (begin, end) = (fragment.begin, fragment.end);
-            if begin < 0 || offset < begin || offset >= end {
-                return refuse(format!("invalid Offset ({offset}; expected {begin} <= Offset < {end})"));
-            }
-            if head < end {
-                return refuse(format!("invalid WriteHead ({head}; expected >= {end})"));
-            }
-        }
-        None if status == wire::Status::Ok && offset != 0 => {
-            return refuse(format!("unexpected Offset without Fragment or Content ({offset})"));
-        }
-        None if !response.fragment_url.is_empty() => {
-            return refuse("unexpected FragmentUrl without Fragment".to_owned());
-        }
-        None => {}
-    }
-    Ok(())
-}
-
-/// Holds an answer to a read that carries content against the protocol.
-pub(crate) fn read_content(status: wire::Status, response: &wire::ReadResponse) -> Result<(), Error> {
-    let unexpected = if status != wire::Status::Ok {
-        "Status"
-    } else if response.header.is_some() {
-        "Header"
-    } else if response.write_head != 0 {
-        "WriteHead"
-    } else if response.fragment.is_some() {
-        "Fragment"
-    } else if !response.fragment_url.is_empty() {
-        "FragmentUrl"
-    } else {
-        return Ok(());
-    };
-    Err(Error::malformed("Read", format_args!("unexpected {unexpected} with Content")))
-}
-
 /// Holds the journals of a listing against the protocol.
 pub(crate) fn journals(journals: &[wire::list_response::Journal]) -> Result<(), Error> {
     for (index, journal) in journals.iter().enumerate() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use courant_proto::service::JournalService;
 use courant_proto::wire;
+use futures::stream::BoxStream;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use tonic::Status;
@@ -167,5 +168,21 @@ impl Client {
             crate::check::status(CALL, response.status, response.header.as_ref())?;
         }
         Ok(response)
+    }
+
+    /// A listing as a broker sends it, message by message, with statuses and all: for those that pass it on.
+    pub fn list_responses(
+        &self,
+        request: wire::ListRequest,
+    ) -> BoxStream<'static, Result<wire::ListResponse, Status>> {
+        self.transport.list(request)
+    }
+
+    /// A read as a broker sends it, message by message, with statuses and all: for those that pass it on.
+    pub fn read_responses(
+        &self,
+        request: wire::ReadRequest,
+    ) -> BoxStream<'static, Result<wire::ReadResponse, Status>> {
+        self.transport.read(request)
     }
 }

@@ -116,13 +116,7 @@ impl Error {
     /// An append that failed so may have happened if the broker was lost while it answered.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Refused(refusal) => matches!(
-                refusal.status,
-                wire::Status::NoJournalPrimaryBroker
-                    | wire::Status::NotJournalPrimaryBroker
-                    | wire::Status::NotJournalBroker
-                    | wire::Status::InsufficientJournalBrokers
-            ),
+            Self::Refused(refusal) => refusal.status.is_transient(),
             Self::Rpc(status) => status.code() == tonic::Code::Unavailable,
             Self::Malformed { .. }
             | Self::Invalid(_)

@@ -23,9 +23,14 @@ pub(crate) type Parts = BoxStream<'static, io::Result<Bytes>>;
 pub struct Content(pub(crate) Source);
 
 pub(crate) enum Source {
+    Repeatable(Repeatable),
+    Once(Parts),
+}
+
+/// Content that can be sent again.
+pub(crate) enum Repeatable {
     Whole(Bytes),
     Replay(Box<dyn Fn() -> Parts + Send + Sync>),
-    Once(Parts),
 }
 
 impl Content {
@@ -39,15 +44,15 @@ impl Content {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        Self(Source::Replay(Box::new(move || open().boxed())))
+        Self(Source::Repeatable(Repeatable::Replay(Box::new(move || open().boxed()))))
     }
 }
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Source::Whole(content) => write!(f, "Content({} bytes)", content.len()),
-            Source::Replay(_) => f.write_str("Content(replayed)"),
+            Source::Repeatable(Repeatable::Whole(content)) => write!(f, "Content({} bytes)", content.len()),
+            Source::Repeatable(Repeatable::Replay(_)) => f.write_str("Content(replayed)"),
             Source::Once(_) => f.write_str("Content(stream)"),
         }
     }
@@ -55,7 +60,7 @@ impl fmt::Debug for Content {
 
 impl<T: Into<Bytes>> From<T> for Content {
     fn from(content: T) -> Self {
-        Self(Source::Whole(content.into()))
+        Self(Source::Repeatable(Repeatable::Whole(content.into())))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pure: follows one read through its answers. Advances the offset, finds gaps, cuts at the end that was asked
 //! for, and refuses answers that break the protocol.
 
+use courant_proto::validate::Validate as _;
 use courant_proto::wire;
 
 use super::{CALL, Gap, Metadata, ReadEvent};
@@ -33,11 +34,11 @@ impl Cursor {
 
     /// Takes one answer. None if there is nothing in it to hand out.
     pub(crate) fn accept(&mut self, response: wire::ReadResponse) -> Result<Option<ReadEvent>, Error> {
-        let status = check::known_status(CALL, response.status)?;
-        if !response.content.is_empty() {
-            return self.accept_content(status, response);
+        if is_plain_content(&response) {
+            return self.accept_content(response);
         }
-        check::read_metadata(status, &response)?;
+        response.validate().map_err(|invalid| Error::malformed(CALL, invalid))?;
+        let status = check::known_status(CALL, response.status)?;
         if status != wire::Status::Ok {
             let mut refusal = Refusal::new(status, response.header);
             refusal.offset = response.offset;
@@ -64,12 +65,7 @@ impl Cursor {
         })))
     }
 
-    fn accept_content(
-        &mut self,
-        status: wire::Status,
-        response: wire::ReadResponse,
-    ) -> Result<Option<ReadEvent>, Error> {
-        check::read_content(status, &response)?;
+    fn accept_content(&mut self, response: wire::ReadResponse) -> Result<Option<ReadEvent>, Error> {
         if !self.placed {
             return Err(Error::malformed(CALL, "content before metadata"));
         }
@@ -95,4 +91,15 @@ impl Cursor {
     fn misplaced(&self, offset: i64) -> Error {
         Error::malformed(CALL, format_args!("it is at offset {offset}, expected {}", self.offset))
     }
+}
+
+/// Whether an answer is content and nothing else, as all that carry content must be. Most answers are, so this
+/// is the short way around the rules, which refuse content with anything beside it.
+fn is_plain_content(response: &wire::ReadResponse) -> bool {
+    !response.content.is_empty()
+        && response.status == i32::from(wire::Status::Ok)
+        && response.header.is_none()
+        && response.write_head == 0
+        && response.fragment.is_none()
+        && response.fragment_url.is_empty()
 }
