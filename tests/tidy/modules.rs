@@ -65,12 +65,16 @@ fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         // A generator that the caller passes in, seeded, is an input like any other.
-        let traits_only = *word == *"rand::" && {
-            let names = line[at + word.len()..].trim_start_matches('{').split([',', '}', ';', '>', ')']);
-            names.map(str::trim).take_while(|name| !name.is_empty()).all(|name| name.starts_with("Rng"))
-        };
+        let traits_only = *word == *"rand::" && only_traits(&line[at + word.len()..]);
         !traits_only && (word.starts_with('.') || before.is_none_or(|c| !c.is_alphanumeric() && c != '_'))
     })
+}
+
+/// Whether an import goes on with traits of generators alone: `Rng`, or `{Rng, RngExt as _}`.
+fn only_traits(import: &str) -> bool {
+    let names = import.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or(import);
+    let count = if import.starts_with('{') { usize::MAX } else { 1 };
+    names.split(',').take(count).all(|name| name.trim().starts_with("Rng"))
 }
 
 #[test]
