@@ -16,16 +16,15 @@
 //! | `"text"`, `/* text */` | the text, or nothing |
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use crate::codec::Codec;
 use crate::invalid::Invalid;
 use crate::label::LabelSet;
+use crate::time::Timestamp;
 use crate::token;
-use crate::wire::CompressionCodec;
 use layout::Layout;
 
 mod layout;
@@ -52,9 +51,9 @@ pub struct Context<'a> {
     /// Last offset of the fragment, exclusive.
     pub end: i64,
     /// Codec of the fragment.
-    pub compression_codec: CompressionCodec,
-    /// When the first append of the fragment was received, since the Unix epoch.
-    pub first_append_time: Duration,
+    pub compression_codec: Codec,
+    /// When the first append of the fragment was received.
+    pub first_append_time: Timestamp,
     /// Registers of the journal, as the spool knows them.
     pub registers: &'a LabelSet,
     /// Labels of the journal's spec.
@@ -107,8 +106,8 @@ impl PathTemplate {
             journal: "a/journal",
             begin: 0,
             end: 0,
-            compression_codec: CompressionCodec::None,
-            first_append_time: Duration::ZERO,
+            compression_codec: Codec::None,
+            first_append_time: Timestamp::UNIX_EPOCH,
             registers: &nothing,
             labels: &nothing,
         })?;
@@ -153,7 +152,7 @@ impl Piece {
             Self::FirstAppendPart(part) => {
                 let time = civil(context.first_append_time);
                 match part {
-                    TimePart::Unix => write!(out, "{}", context.first_append_time.as_secs()),
+                    TimePart::Unix => write!(out, "{}", context.first_append_time.secs()),
                     TimePart::Year => write!(out, "{}", time.year()),
                     TimePart::Day => write!(out, "{}", time.day()),
                     TimePart::Hour => write!(out, "{}", time.hour()),
@@ -164,22 +163,17 @@ impl Piece {
             Self::Journal => out.write_str(context.journal),
             Self::Begin => write!(out, "{}", context.begin),
             Self::End => write!(out, "{}", context.end),
-            Self::CompressionCodec => out.write_str(context.compression_codec.as_str_name()),
+            Self::CompressionCodec => out.write_str(context.compression_codec.name()),
             Self::Register(name) => out.write_str(context.registers.value_of(name).unwrap_or_default()),
             Self::Label(name) => out.write_str(context.labels.value_of(name).unwrap_or_default()),
         };
     }
 }
 
-/// The moment as a date in UTC. A moment beyond the year 9999 is held at the last one that has a date.
-fn civil(since_epoch: Duration) -> DateTime {
-    let timestamp = i64::try_from(since_epoch.as_secs())
-        .ok()
-        .and_then(|seconds| {
-            Timestamp::new(seconds, i32::try_from(since_epoch.subsec_nanos()).unwrap_or_default()).ok()
-        })
-        .unwrap_or(Timestamp::MAX);
-    TimeZone::UTC.to_datetime(timestamp)
+/// The moment as a date in UTC. Every moment that the type can hold has one.
+fn civil(moment: Timestamp) -> DateTime {
+    let instant = jiff::Timestamp::from_nanosecond(i128::from(moment.nanos())).unwrap_or_default();
+    TimeZone::UTC.to_datetime(instant)
 }
 
 /// The beginning of a text, fit for an error.

@@ -37,7 +37,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use parse::MAX_YAML_BYTES;
+pub use parse::{MAX_YAML_BYTES, unknown_key};
 
 /// One node: a journal, or a directory of them.
 #[derive(Clone, Debug, Default, PartialEq)]

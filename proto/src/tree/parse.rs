@@ -70,25 +70,56 @@ impl Node {
     /// # Errors
     /// Where the text is not YAML, holds what a tree has not, or breaks a rule of [`Node::check`].
     pub fn parse(yaml: &str) -> Result<Self, TreeError> {
-        if yaml.len() > MAX_YAML_BYTES {
-            let message = format!("the text has {} bytes (expected at most {MAX_YAML_BYTES})", yaml.len());
-            return Err(TreeError { line: 1, column: 1, message });
-        }
-        let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! {
-                max_depth: MAX_DEPTH,
-                max_nodes: MAX_NODES,
-                max_events: 4 * MAX_NODES,
-                max_documents: 2,
-            },
-            with_snippet: false,
-            emit_comments: false,
-        };
-        let raw: Spanned<RawNode> =
-            serde_saphyr::from_str_with_options(yaml.trim_start_matches('\u{feff}'), options)
-                .map_err(|error| explain(&error))?;
-        node(raw)
+        node(raw(yaml)?)
     }
+
+    /// Reads the part of a spec that journals share, from the same YAML without names, children and revisions:
+    /// what a journal is made of that is created by its first append.
+    ///
+    /// # Errors
+    /// Where the text is not YAML, or holds anything else.
+    pub fn parse_fields(yaml: &str) -> Result<Fields, TreeError> {
+        let mut raw = raw(yaml)?;
+        let place = raw.referenced;
+        let RawNode { delete, name, suspend, revision, children, .. } = &raw.value;
+        for (given, key) in [
+            (delete.is_some(), "delete"),
+            (name.is_some(), "name"),
+            (suspend.is_some(), "suspend"),
+            (revision.is_some(), "revision"),
+            (children.is_some(), "children"),
+        ] {
+            if given {
+                return Err(error_at(
+                    place,
+                    format!("unexpected key `{key}` (expected what journals share)"),
+                ));
+            }
+        }
+        // A name that every leaf could have lets the rules of leaves pass.
+        raw.value.name = Some("a/journal".to_owned());
+        node(raw).map(|node| node.fields)
+    }
+}
+
+/// Reads the form that YAML has, within bounds.
+fn raw(yaml: &str) -> Result<Spanned<RawNode>, TreeError> {
+    if yaml.len() > MAX_YAML_BYTES {
+        let message = format!("the text has {} bytes (expected at most {MAX_YAML_BYTES})", yaml.len());
+        return Err(TreeError { line: 1, column: 1, message });
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_documents: 2,
+        },
+        with_snippet: false,
+        emit_comments: false,
+    };
+    serde_saphyr::from_str_with_options(yaml.trim_start_matches('\u{feff}'), options)
+        .map_err(|error| explain(&error))
 }
 
 /// Takes a node from the form it was read in, its children first.
@@ -169,15 +200,16 @@ fn explain(error: &serde_saphyr::Error) -> TreeError {
     error_at(place, message)
 }
 
-fn unknown_key(key: &str, expected: &[&str]) -> String {
+/// Says that a key is none of those that are known, and which of them was probably meant.
+pub fn unknown_key(key: &str, known: &[&str]) -> String {
     let key: String = key.chars().take(64).collect();
-    let nearest = expected.iter().map(|known| (distance(&key, known), *known)).min();
+    let nearest = known.iter().map(|known| (distance(&key, known), *known)).min();
     match nearest {
         // Half of the letters may be wrong before a suggestion misleads.
         Some((far, known)) if far * 2 <= known.len() => {
             format!("unknown key `{key}` (did you mean `{known}`?)")
         }
-        _ => format!("unknown key `{key}` (expected one of {})", expected.join(", ")),
+        _ => format!("unknown key `{key}` (expected one of {})", known.join(", ")),
     }
 }
 

@@ -209,6 +209,20 @@ fn bad_trees_are_refused_with_their_place() {
 }
 
 #[test]
+fn shared_fields_are_read_alone() {
+    let fields = Node::parse_fields("replication: 2\nfragment: {length: 1024}\ncomment: for all\n").unwrap();
+    assert_eq!(fields, Fields { replication: 2, length: 1024, ..Fields::default() });
+    for (yaml, expected) in [
+        ("replication: 2\nname: acme/x\n", "1:1: unexpected key `name` (expected what journals share)"),
+        ("children: []\n", "1:1: unexpected key `children` (expected what journals share)"),
+        ("delete: true\n", "1:1: unexpected key `delete` (expected what journals share)"),
+        ("replicas: 2\n", "1:1: unknown key `replicas` (did you mean `replication`?)"),
+    ] {
+        assert_eq!(Node::parse_fields(yaml).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
 fn work_is_bounded() {
     let bomb =
         "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n";
