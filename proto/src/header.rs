@@ -1,5 +1,8 @@
 //! Pure: who answers, at which revision of the registry, by which route.
 
+#[cfg(test)]
+mod tests;
+
 use crate::id::{self, ProcessId};
 use crate::invalid::{Context, Invalid};
 use crate::route::{self, Route};

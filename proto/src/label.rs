@@ -3,6 +3,9 @@
 //! A name may have several values; its values are kept, replaced and compared together. It does not know which
 //! names mean something; that is the spec's part.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 //! [`wire`] holds the generated messages. Everything else is the domain: values that were checked once, where
 //! they came in, and are right from there on.
 
+#![warn(missing_docs)]
+
 pub mod codec;
 pub mod duration;
 pub mod endpoint;

@@ -107,6 +107,13 @@ impl Route {
     }
 }
 
+impl wire::Route {
+    /// The compact text form of the message, as HTTP answers carry it in `X-Route-Token`.
+    pub fn to_token(&self) -> String {
+        text::compact(self)
+    }
+}
+
 impl TryFrom<wire::Route> for Route {
     type Error = Invalid;
 
@@ -141,10 +148,10 @@ pub(crate) fn check_wire_route(route: &wire::Route) -> Result<(), Invalid> {
     let key = |id: &wire::process_spec::Id| format!("{}#{}", id.zone, id.suffix);
     for (index, id) in route.members.iter().enumerate() {
         id::check_process_id(&id.zone, &id.suffix).at("Members", index)?;
-        if let Some(before) = index.checked_sub(1).and_then(|before| route.members.get(before)) {
-            if (&before.zone, &before.suffix) >= (&id.zone, &id.suffix) {
-                return Err(unsorted(index, key(id), key(before)));
-            }
+        if let Some(before) = index.checked_sub(1).and_then(|before| route.members.get(before))
+            && (&before.zone, &before.suffix) >= (&id.zone, &id.suffix)
+        {
+            return Err(unsorted(index, key(id), key(before)));
         }
     }
     let count = route.members.len();

@@ -1,8 +1,7 @@
 //! Pure: label selectors: which label sets, and so which journals or registers, are meant.
 //!
 //! A selector excludes first and includes then, by groups of one name: a group matches when one of its values
-//! matches one of the set's. Its text form is read in [`parse`] and printed by `Display`; reading what was
-//! printed gives the same selector. It does not know where the sets come from.
+//! matches one of the set's. Reading the text form that was printed gives the same selector. It does not know where the sets come from.
 
 mod parse;
 #[cfg(test)]
@@ -53,6 +52,16 @@ impl Term {
 }
 
 /// Which label sets are meant. The default selects every set.
+///
+/// ```
+/// use courant_proto::{JournalName, LabelSelector, LabelSet};
+///
+/// let selector = LabelSelector::parse("name:prefix = logs/, env in (prod, staging), !draft")?;
+/// let labels = LabelSet::from_pairs([("env", "prod")])?;
+/// assert!(selector.matches_journal(&labels, &JournalName::parse("logs/access")?));
+/// assert_eq!(selector.to_string(), "env in (prod,staging),name:prefix=logs/,!draft");
+/// # Ok::<(), courant_proto::Invalid>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelSelector {
     // Each sorted, and checked as a label set but for the prefix flag.

@@ -86,16 +86,15 @@ impl Status {
             ),
             Self::IndexHasGreaterOffset => (
                 "the fragment store reaches further than the brokers' own content",
-                "after a loss of all replicas, append at the stored end with `courant journals reset-head`",
+                "if all replicas were lost, an append at the offset where the store ends goes on from there",
             ),
             Self::RegisterMismatch => (
                 "the journal's registers do not satisfy the append's condition",
                 "another writer has taken over; compare with the registers in the response",
             ),
-            Self::Suspended => (
-                "the journal is suspended",
-                "an append that may resume it wakes it; so does `courant journals suspend --resume`",
-            ),
+            Self::Suspended => {
+                ("the journal is suspended", "an append that does not forbid it resumes the journal")
+            }
             Self::FragmentStoreUnhealthy => (
                 "the journal's first fragment store keeps failing its health check",
                 "the error beside this status says how; check the store's URL, credentials and network",

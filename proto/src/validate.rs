@@ -12,6 +12,8 @@ mod replicate;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
+
 use crate::fragment::check_wire_fragment;
 use crate::header::check_wire_header;
 use crate::invalid::{Context, Invalid};
@@ -78,22 +80,19 @@ fn refuse(message: impl Into<String>) -> Result<(), Invalid> {
 }
 
 /// Refuses a message in which a field is set that has no place there.
-fn unexpected(set: bool, what: &str) -> Result<(), Invalid> {
+///
+/// What is named is written out only when it is refused: content is checked chunk by chunk.
+fn unexpected(set: bool, what: impl Display) -> Result<(), Invalid> {
     if set { refuse(format!("unexpected {what}")) } else { Ok(()) }
 }
 
 /// Refuses a message in which a field is absent that it needs.
-fn expected(present: bool, what: &str) -> Result<(), Invalid> {
+fn expected(present: bool, what: impl Display) -> Result<(), Invalid> {
     if present { Ok(()) } else { refuse(format!("expected {what}")) }
 }
 
 fn status(number: i32) -> Result<Status, Invalid> {
     Status::from_wire(number).within("Status")
-}
-
-/// A status as texts name it.
-fn status_name(number: i32) -> String {
-    Status::from_wire(number).map_or_else(|_| number.to_string(), |status| status.name().to_owned())
 }
 
 /// Checks a field of a message where it is present.

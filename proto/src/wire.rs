@@ -1,5 +1,12 @@
 //! The generated messages and stubs of the protocol, re-exported and otherwise untouched.
 
-#![allow(missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic, clippy::use_self)]
+#![allow(
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::use_self
+)]
 
 tonic::include_proto!("protocol");

@@ -114,9 +114,8 @@ fn space(text: &str) -> &str {
 /// A name, and whether its value is a prefix.
 fn name(text: &str) -> Option<((&str, bool), &str)> {
     let (name, rest) = run(text, Symbols::Token);
-    if name.chars().nth(1).is_none() {
-        return None;
-    }
+    // A name has two characters at least.
+    name.chars().nth(1)?;
     Some(match rest.strip_prefix(PREFIX_SUFFIX) {
         Some(rest) => ((name, true), rest),
         None => ((name, false), rest),

@@ -39,7 +39,7 @@ impl wire::AppendRequest {
         unexpected(self.subtract_registers.is_some(), "SubtractRegisters")?;
         if self.suspend != Suspend::Resume as i32 {
             let name = Suspend::try_from(self.suspend)
-                .map_or_else(|number| number.to_string(), |suspend| suspend.as_str_name().to_owned());
+                .map_or_else(|_| self.suspend.to_string(), |suspend| suspend.as_str_name().to_owned());
             // Gazette's text names the enumerator so.
             return refuse(format!("unexpected Suspend ({name}; expected SUSPEND_RESUMED)"));
         }

@@ -6,6 +6,7 @@ use crate::selector::PREFIX_LABEL;
 use crate::wire;
 
 impl Validate for wire::ListRequest {
+    /// Of the header to resume from, only the revision is of use, and the rest may be anything.
     fn validate(&self) -> Result<(), Invalid> {
         let Some(selector) = &self.selector else { return Ok(()) };
         selector.validate().within("Selector")?;

@@ -1,6 +1,6 @@
 //! Pure: rules of `Read`.
 
-use super::{Validate, optional, refuse, status, status_name, unexpected, url};
+use super::{Validate, optional, refuse, status, unexpected, url};
 use crate::invalid::{Context, Invalid};
 use crate::name::check_request_name;
 use crate::offset::ReadFrom;
@@ -40,7 +40,7 @@ impl Validate for wire::ReadResponse {
                 return refuse(format!("unexpected Offset without Fragment or Content ({})", self.offset));
             }
             let url = &self.fragment_url;
-            return unexpected(!url.is_empty(), &format!("FragmentUrl without Fragment ({url})"));
+            return unexpected(!url.is_empty(), format_args!("FragmentUrl without Fragment ({url})"));
         };
         fragment.validate().within("Fragment")?;
         let (begin, end) = (fragment.begin, fragment.end);
@@ -57,11 +57,11 @@ impl Validate for wire::ReadResponse {
 impl wire::ReadResponse {
     /// A message with content has nothing else.
     fn check_chunk(&self, status: Status) -> Result<(), Invalid> {
-        let with = |what: &str, shown: String| format!("{what} with Content ({shown})");
-        unexpected(status != Status::Ok, &with("Status", status_name(self.status)))?;
-        unexpected(self.header.is_some(), &with("Header", format!("{:?}", self.header)))?;
-        unexpected(self.write_head != 0, &with("WriteHead", self.write_head.to_string()))?;
-        unexpected(self.fragment.is_some(), &with("Fragment", format!("{:?}", self.fragment)))?;
-        unexpected(!self.fragment_url.is_empty(), &with("FragmentUrl", self.fragment_url.clone()))
+        unexpected(status != Status::Ok, format_args!("Status with Content ({})", status.name()))?;
+        unexpected(self.header.is_some(), format_args!("Header with Content ({:?})", self.header))?;
+        unexpected(self.write_head != 0, format_args!("WriteHead with Content ({})", self.write_head))?;
+        unexpected(self.fragment.is_some(), format_args!("Fragment with Content ({:?})", self.fragment))?;
+        let url = &self.fragment_url;
+        unexpected(!url.is_empty(), format_args!("FragmentUrl with Content ({url})"))
     }
 }

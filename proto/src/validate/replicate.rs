@@ -21,8 +21,14 @@ impl Validate for wire::ReplicateRequest {
         }
         optional(self.registers.as_ref(), "Registers")?;
         expected(self.header.is_none() || self.acknowledge, "Acknowledge with Header")?;
-        unexpected(!self.content.is_empty(), &format!("Content with Proposal (len {})", self.content.len()))?;
-        unexpected(self.content_delta != 0, &format!("ContentDelta with Proposal ({})", self.content_delta))
+        unexpected(
+            !self.content.is_empty(),
+            format_args!("Content with Proposal (len {})", self.content.len()),
+        )?;
+        unexpected(
+            self.content_delta != 0,
+            format_args!("ContentDelta with Proposal ({})", self.content_delta),
+        )
     }
 }
 
@@ -49,9 +55,9 @@ impl Validate for wire::ReplicateResponse {
         optional(self.fragment.as_ref(), "Fragment")?;
         optional(self.registers.as_ref(), "Registers")?;
         match status {
-            Status::WrongRoute => expected(self.header.is_some(), &format!("Header with {name}"))?,
+            Status::WrongRoute => expected(self.header.is_some(), format_args!("Header with {name}"))?,
             Status::Ok => {}
-            _ => unexpected(self.header.is_some(), &format!("Header with {name}"))?,
+            _ => unexpected(self.header.is_some(), format_args!("Header with {name}"))?,
         }
         for (present, what) in
             [(self.fragment.is_some(), "Fragment"), (self.registers.is_some(), "Registers")]
