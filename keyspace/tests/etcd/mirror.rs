@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-type Running = JoinSet<Result<(), Error>>;
+pub(crate) type Running = JoinSet<Result<(), Error>>;
 
 fn run(feed: Feed<Text>) -> (Running, CancellationToken) {
     let (mut running, cancel) = (JoinSet::new(), CancellationToken::new());
@@ -20,13 +20,13 @@ fn run(feed: Feed<Text>) -> (Running, CancellationToken) {
     (running, cancel)
 }
 
-async fn load(client: Client, config: Config) -> (Mirror<String>, Running, CancellationToken) {
+pub(crate) async fn load(client: Client, config: Config) -> (Mirror<String>, Running, CancellationToken) {
     let (mirror, feed) = Mirror::load(client, PREFIX, Text, config).await.expect("a first load");
     let (running, cancel) = run(feed);
     (mirror, running, cancel)
 }
 
-fn shown(snapshot: &Snapshot<String>) -> Vec<(String, String, i64)> {
+pub(crate) fn shown(snapshot: &Snapshot<String>) -> Vec<(String, String, i64)> {
     let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
     snapshot
         .all()
@@ -39,7 +39,7 @@ fn keys(snapshot: &Snapshot<String>) -> Vec<String> {
     shown(snapshot).into_iter().map(|(key, ..)| key).collect()
 }
 
-async fn at_least(mirror: &Mirror<String>, revision: Revision) -> Arc<Snapshot<String>> {
+pub(crate) async fn at_least(mirror: &Mirror<String>, revision: Revision) -> Arc<Snapshot<String>> {
     in_time("waiting for a revision", mirror.at_least(revision)).await.expect("a running feed")
 }
 
