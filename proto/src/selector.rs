@@ -1,7 +1,8 @@
 //! Pure: label selectors: which label sets, and so which journals or registers, are meant.
 //!
 //! A selector excludes first and includes then, by groups of one name: a group matches when one of its values
-//! matches one of the set's. Reading the text form that was printed gives the same selector. It does not know where the sets come from.
+//! matches one of the set's. Reading the text form that was printed gives the same selector. It does not know
+//! where the sets come from.
 
 mod parse;
 #[cfg(test)]
