@@ -49,7 +49,8 @@ pub async fn announce(
         .when([Compare::version(key, CompareOp::Equal, 0)])
         .and_then([put])
         .or_else([TxnOp::get(key, None)]);
-    let answer = client.kv_client().txn(txn).await.map_err(|source| Error::etcd(action(), source))?;
+    let answer =
+        Box::pin(client.kv_client().txn(txn)).await.map_err(|source| Error::etcd(action(), source))?;
     if answer.succeeded() {
         let header = answer.header().ok_or_else(|| malformed("header"))?;
         return Ok(Announced::Created { revision: Revision::new(header.revision()) });
@@ -81,7 +82,8 @@ pub async fn update(
     let action = || format!("updating {:?}", printable(key));
     let put = TxnOp::put(key, value, Some(PutOptions::new().with_ignore_lease()));
     let txn = Txn::new().when([Compare::mod_revision(key, CompareOp::Equal, expected.get())]).and_then([put]);
-    let answer = client.kv_client().txn(txn).await.map_err(|source| Error::etcd(action(), source))?;
+    let answer =
+        Box::pin(client.kv_client().txn(txn)).await.map_err(|source| Error::etcd(action(), source))?;
     if !answer.succeeded() {
         return Err(Error::Conflict { key: printable(key), expected });
     }

@@ -104,7 +104,8 @@ impl<D: Decoder> Source<D> {
         let (mut from, mut loaded, mut first_header) = (self.prefix.clone(), Vec::new(), None);
         loop {
             let limit = self.config.page_size.max(1);
-            let request = kv.get(from, Some(etcd::page(&self.end, limit, at)));
+            // The client's futures are large; those who load should not have to carry them.
+            let request = Box::pin(kv.get(from, Some(etcd::page(&self.end, limit, at))));
             let mut page = self
                 .in_time(&action, request)
                 .await?
@@ -142,7 +143,7 @@ impl<D: Decoder> Source<D> {
             .with_start_revision(from.get())
             .with_progress_notify();
         let mut watches = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let opening = watches.watch(self.prefix.clone(), Some(options));
+        let opening = Box::pin(watches.watch(self.prefix.clone(), Some(options)));
         self.in_time(&action, opening).await?.map_err(|source| Error::etcd(action, source))
     }
 

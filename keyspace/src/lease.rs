@@ -105,7 +105,7 @@ impl Lease {
         let handle = ClientHandle(client);
         if let Some(id) = config.adopt {
             let sent = Instant::now();
-            if let Some((_, _, ttl)) = open(&handle.0, id).await? {
+            if let Some((_, _, ttl)) = Box::pin(open(&handle.0, id)).await? {
                 info!(lease = format!("{id:x}"), ?ttl, "took up the lease again");
                 return Ok(Self::assemble(handle, config, id, true, ttl, sent));
             }
@@ -248,7 +248,7 @@ impl LeaseKeeper {
             let answer = answer.ok_or_else(|| Error::Malformed { action: action(), missing: "message" })?;
             return Ok((answer.ttl() > 0).then(|| seconds_of(answer.ttl())));
         }
-        let Some((renewals, answers, ttl)) = open(&self.client.0, self.id).await? else {
+        let Some((renewals, answers, ttl)) = Box::pin(open(&self.client.0, self.id)).await? else {
             return Ok(None);
         };
         *stream = Some((renewals, answers));

@@ -24,7 +24,7 @@ fn run(keeper: LeaseKeeper) -> (JoinSet<Result<(), Error>>, CancellationToken) {
 }
 
 async fn exists(server: &Server, key: &str) -> bool {
-    !server.client().await.get(key, None).await.unwrap().kvs().is_empty()
+    !server.client().await.get(key, None).await.expect("a read").kvs().is_empty()
 }
 
 #[tokio::test(start_paused = true)]

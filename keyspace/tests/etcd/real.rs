@@ -75,7 +75,7 @@ impl Etcd {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        in_time("etcd's start", ready).await
+        in_time("etcd's start", Box::pin(ready)).await
     }
 }
 
