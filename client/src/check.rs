@@ -6,8 +6,7 @@ use crate::{Error, Refusal};
 
 /// The status of an answer, where its number has a name.
 pub(crate) fn known_status(call: &'static str, number: i32) -> Result<wire::Status, Error> {
-    wire::Status::try_from(number)
-        .map_err(|_| Error::malformed(call, format_args!("invalid status ({number})")))
+    wire::Status::from_wire(number).map_err(|invalid| Error::malformed(call, invalid.within("Status")))
 }
 
 /// Passes an answer whose status is OK and makes a refusal of any other.

@@ -14,6 +14,9 @@ use tonic::Status;
 use crate::transport::Transport;
 use crate::{Error, connect};
 
+#[cfg(test)]
+mod tests;
+
 /// How long calls are waited for and repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {

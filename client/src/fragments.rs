@@ -5,6 +5,9 @@ use futures::stream::{self, Stream};
 
 use crate::{Client, Error, check};
 
+#[cfg(test)]
+mod tests;
+
 const CALL: &str = "ListFragments";
 
 impl Client {

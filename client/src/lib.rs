@@ -28,6 +28,8 @@ mod check;
 mod client;
 mod connect;
 mod error;
+#[cfg(test)]
+mod fake;
 mod fragments;
 mod list;
 mod read;

@@ -19,7 +19,7 @@ const CALL: &str = "Read";
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadEvent {
     /// Where the read is. Comes before content, and again with each fragment and each growth of one.
-    Metadata(Metadata),
+    Metadata(Box<Metadata>),
     /// Bytes of the journal.
     Content {
         /// Of the first of the bytes.

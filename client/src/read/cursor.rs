@@ -55,14 +55,14 @@ impl Cursor {
             .then_some(Gap { begin: self.offset, end: response.offset });
         self.offset = response.offset;
         self.placed = true;
-        Ok(Some(ReadEvent::Metadata(Metadata {
+        Ok(Some(ReadEvent::Metadata(Box::new(Metadata {
             offset: response.offset,
             write_head: response.write_head,
             fragment: Some(fragment),
             fragment_url: response.fragment_url,
             header: response.header,
             gap,
-        })))
+        }))))
     }
 
     fn accept_content(&mut self, response: wire::ReadResponse) -> Result<Option<ReadEvent>, Error> {
