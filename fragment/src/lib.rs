@@ -23,4 +23,14 @@ pub mod cover_set;
 #[cfg(feature = "store")]
 pub mod disk;
 #[cfg(feature = "store")]
+pub mod error;
+#[cfg(feature = "store")]
+pub mod index;
+#[cfg(feature = "store")]
+pub mod persister;
+#[cfg(feature = "store")]
 pub mod query;
+#[cfg(feature = "store")]
+pub mod spool;
+#[cfg(feature = "store")]
+pub mod store;

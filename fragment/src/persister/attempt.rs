@@ -1,0 +1,99 @@
+//! One attempt at persisting one spool.
+
+use std::sync::Arc;
+
+use courant_proto::fragment::Fragment;
+use courant_proto::spec::JournalSpec;
+use courant_proto::store::StoreUrl;
+use courant_proto::template::{Context, PathTemplate};
+use courant_proto::time::Timestamp;
+
+use super::{CompletedSpool, Journal};
+use crate::store::{PutOutcome, StoreError, Stores};
+
+/// What an attempt needs.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) stores: Arc<Stores>,
+    /// The spool's journal, as it is now.
+    pub(super) journal: Option<Journal>,
+    /// While exiting, a store that refuses us is no reason to leave content behind: the next one is tried.
+    pub(super) is_exiting: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Stored { fragment: Fragment, was_there: bool },
+    JournalGone,
+    NoStores,
+    Failed(String),
+}
+
+impl Attempt {
+    pub(super) async fn run(self, spool: &CompletedSpool) -> Outcome {
+        let Some(journal) = self.journal else { return Outcome::JournalGone };
+        let spec = &journal.spec;
+        let fragment = match fragment(spool, spec) {
+            Ok(fragment) => fragment,
+            Err(reason) => return Outcome::Failed(reason),
+        };
+        let mut failure = None;
+        for url in &spec.fragment.stores {
+            let error = match put(&self.stores, url, &fragment, spool).await {
+                Ok(outcome) => {
+                    let was_there = matches!(outcome, PutOutcome::AlreadyThere { .. });
+                    return Outcome::Stored { fragment: outcome.into_fragment(), was_there };
+                }
+                Err(error) => error,
+            };
+            let goes_on = self.is_exiting && error.is_authorization();
+            failure = Some(error.to_string());
+            if !goes_on {
+                break;
+            }
+        }
+        failure.map_or(Outcome::NoStores, Outcome::Failed)
+    }
+}
+
+/// The fragment that a spool becomes under a spec.
+fn fragment(spool: &CompletedSpool, spec: &JournalSpec) -> Result<Fragment, String> {
+    let journal = &spool.identity.journal;
+    let invalid = |error| format!("cannot evaluate the path postfix template of {journal}: {error}");
+    let template = PathTemplate::parse(&spec.fragment.path_postfix_template).map_err(invalid)?;
+    let postfix = template
+        .evaluate(&Context {
+            journal: journal.as_str(),
+            begin: spool.begin.get(),
+            end: spool.end.get(),
+            compression_codec: spool.codec,
+            first_append_time: spool.first_append.unwrap_or(Timestamp::UNIX_EPOCH),
+            registers: spool.registers.labels(),
+            labels: &spec.labels,
+        })
+        .map_err(invalid)?;
+    Ok(Fragment {
+        end: spool.end,
+        sum: spool.sum,
+        postfix: postfix.into(),
+        ..Fragment::empty_at(journal.clone(), spool.begin, spool.codec)
+    })
+}
+
+async fn put(
+    stores: &Arc<Stores>,
+    url: &StoreUrl,
+    fragment: &Fragment,
+    spool: &CompletedSpool,
+) -> Result<PutOutcome, StoreError> {
+    // Opening a store may ask the file system.
+    let opened = {
+        let (stores, url) = (Arc::clone(stores), url.clone());
+        tokio::task::spawn_blocking(move || stores.get(&url)).await
+    };
+    let store =
+        opened.map_err(|error| StoreError::Unusable { store: url.clone(), reason: error.to_string() })??;
+    let content = Arc::clone(&spool.content);
+    store.put(fragment, move |position, buffer| content(position, buffer)).await
+}

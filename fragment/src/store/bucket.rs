@@ -1,0 +1,159 @@
+//! A bucket or folder as this crate uses it: the library's store, with the guard of a folder before it, and the store's own
+//! place within it.
+//!
+//! Calls are single attempts, without deadline. [`Store`](super::Store) adds both.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use courant_proto::store::StoreUrl;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, GetResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+};
+
+use super::arguments::Rewrite;
+use super::error::StoreError;
+use super::file::Folder;
+use super::strays::Listed;
+
+/// How a URL is made by which others read an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Signing {
+    /// `file://` and the path: who has the folder can read it.
+    File,
+}
+
+/// A place in a bucket or folder. An adapter makes one from a URL.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The URL, for errors.
+    pub(super) name: StoreUrl,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// Checks and prepares the ways of a folder.
+    pub(super) folder: Option<Arc<Folder>>,
+    pub(super) signing: Signing,
+    /// Stands before every path: empty, or ends in `/`.
+    pub(super) prefix: String,
+    pub(super) rewrite: Rewrite,
+    /// Bytes to upload at a time.
+    pub(super) piece_size: usize,
+    /// Whether reading a whole object to check its content is cheap.
+    pub(super) cheap_reads: bool,
+}
+
+impl Bucket {
+    /// Where an object of this path lies.
+    pub(super) fn locate(&self, path: &str) -> Result<Path, StoreError> {
+        let key = self.key(path);
+        Path::parse(&key).map_err(|error| StoreError::Path {
+            store: self.name.clone(),
+            path: key,
+            reason: error.to_string(),
+        })
+    }
+
+    /// The key of a path, or of a path's beginning.
+    pub(super) fn key(&self, path: &str) -> String {
+        format!("{}{}", self.prefix, self.rewrite.apply(path))
+    }
+
+    pub(super) async fn head(&self, location: &Path) -> object_store::Result<ObjectMeta> {
+        self.check(location).await?;
+        self.objects.head(location).await
+    }
+
+    pub(super) async fn get(
+        &self,
+        location: &Path,
+        range: Option<GetRange>,
+    ) -> object_store::Result<GetResult> {
+        self.check(location).await?;
+        self.objects.get_opts(location, GetOptions { range, ..GetOptions::default() }).await
+    }
+
+    pub(super) async fn put(&self, location: &Path, content: Bytes) -> object_store::Result<()> {
+        self.prepare(location).await?;
+        self.objects.put(location, PutPayload::from(content)).await.map(drop)
+    }
+
+    pub(super) async fn put_multipart(
+        &self,
+        location: &Path,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.prepare(location).await?;
+        self.objects.put_multipart(location).await
+    }
+
+    pub(super) async fn remove(&self, location: &Path) -> object_store::Result<()> {
+        self.check(location).await?;
+        self.objects.delete(location).await
+    }
+
+    /// The objects below a key that ends in `/`.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+    ) -> object_store::Result<BoxStream<'static, object_store::Result<Listed>>> {
+        if let Some(folder) = &self.folder {
+            let (folder, base, prefix) = (Arc::clone(folder), self.prefix.clone(), prefix.to_owned());
+            let key = prefix.clone();
+            let files = blocking(key, move || folder.list(&base, &prefix)).await?;
+            return Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed());
+        }
+        let location = Path::parse(prefix)?;
+        let listed = |meta: ObjectMeta| Listed {
+            key: meta.location.to_string(),
+            size: meta.size,
+            modified: meta.last_modified.timestamp(),
+        };
+        let objects = self.objects.list((!location.is_root()).then_some(&location));
+        Ok(objects.map(move |meta| meta.map(listed)).boxed())
+    }
+
+    /// A URL by which others read an object, for as long as the store's way of signing lets it be limited.
+    pub(super) fn sign(&self, location: &Path) -> String {
+        match self.signing {
+            // A percent sign is legal in names, and would be taken for an escape.
+            Signing::File => format!("file:///{}", location.as_ref().replace('%', "%25")),
+        }
+    }
+
+    async fn check(&self, location: &Path) -> object_store::Result<()> {
+        match &self.folder {
+            Some(folder) => {
+                let (folder, key) = (Arc::clone(folder), location.to_string());
+                blocking(key.clone(), move || folder.check(&key)).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare(&self, location: &Path) -> object_store::Result<()> {
+        match &self.folder {
+            Some(folder) => {
+                let (folder, key) = (Arc::clone(folder), location.to_string());
+                blocking(key.clone(), move || folder.prepare(&key)).await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Does what blocks where that is allowed.
+async fn blocking<T: Send + 'static>(
+    path: String,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> object_store::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await?;
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => object_store::Error::NotFound { path, source: error.into() },
+        io::ErrorKind::PermissionDenied => {
+            object_store::Error::PermissionDenied { path, source: error.into() }
+        }
+        _ => object_store::Error::Generic { store: "file", source: error.into() },
+    })
+}

@@ -1,0 +1,65 @@
+//! Listing a journal's fragments: all of them, or an error.
+
+use courant_proto::fragment::Fragment;
+use courant_proto::name::JournalName;
+use futures::StreamExt;
+
+use super::access::{Attempted, Store};
+use super::counters::Operation;
+use super::error::StoreError;
+use super::strays::{Listed, read_entry};
+
+impl Store {
+    /// The fragments of a journal, in the store's order. Objects that are no fragments of it are counted and left out; of each,
+    /// a warning is logged once an hour.
+    ///
+    /// `nested` are the journals that are known to lie below this one in name; their fragments look like ours in
+    /// folders, and are left out as well.
+    ///
+    /// # Errors
+    /// The store fails, at whichever page: part of a listing is never returned.
+    pub async fn list(
+        &self,
+        journal: &JournalName,
+        nested: &[JournalName],
+    ) -> Result<Vec<Fragment>, StoreError> {
+        let prefix = self.bucket.key(&format!("{journal}/"));
+        // Never closed, so it always grants.
+        let _permit = self.lists.acquire().await;
+        let limit = self.shared.config.list_limit;
+        let entries = self.attempt(Operation::List, &prefix, limit, || self.entries(&prefix)).await?;
+        self.counters.listed(entries.len());
+        let mut fragments = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match read_entry(journal, &self.url, &prefix, nested, &entry) {
+                Ok(fragment) => fragments.push(fragment),
+                Err(stray) => {
+                    self.counters.stray(stray.reason);
+                    if self.warned.lock().is_due(&entry.key, self.shared.clock.now()) {
+                        tracing::warn!(
+                            store = %self.url, %journal, key = ?entry.key, reason = %stray.detail,
+                            "skipping an object that is no fragment of its journal"
+                        );
+                    }
+                }
+            }
+        }
+        Ok(fragments)
+    }
+
+    /// Every object below a key.
+    pub(super) async fn entries(&self, prefix: &str) -> Attempted<Vec<Listed>> {
+        let silence = self.shared.config.silence_limit;
+        let mut pages = self.bucket.list(prefix).await?;
+        let mut entries = Vec::new();
+        loop {
+            match tokio::time::timeout(silence, pages.next()).await {
+                Ok(Some(entry)) => entries.push(entry?),
+                Ok(None) => return Ok(entries),
+                Err(elapsed) => {
+                    return Err(object_store::Error::Generic { store: "listing", source: elapsed.into() });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Putting a fragment into a store, so that any number of brokers may do it at the same time and any number of times.
+//!
+//! The name of an object holds the digest of its content, so writing it again is harmless, and what is found under the name is
+//! trusted as far as it was looked at. Content is encoded and uploaded a piece at a time; its digest is taken on the
+//! way, and an upload whose content is not what the fragment says is given up before it becomes an object.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use courant_proto::codec::Codec;
+use courant_proto::fragment::{ContentSum, Fragment};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectMeta, PutPayload, UploadPart};
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
+
+use super::access::Store;
+use super::counters::Operation;
+use super::error::{Cause, StoreError};
+use super::strays::may_hold;
+use crate::codec::{EncodeError, EncodingReader};
+use crate::spool::digest::Digest;
+
+/// An upload that is given up has so long to be cleared away.
+const ABORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What came of an upload. The fragment has the store and the time at which it got the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It was uploaded.
+    Stored {
+        /// The fragment, as it is stored.
+        fragment: Fragment,
+        /// Size of its object in bytes.
+        size: u64,
+    },
+    /// Somebody had uploaded it before.
+    AlreadyThere {
+        /// The fragment, as it is stored.
+        fragment: Fragment,
+    },
+}
+
+impl PutOutcome {
+    /// The fragment, as it is stored.
+    #[must_use]
+    pub fn into_fragment(self) -> Fragment {
+        match self {
+            Self::Stored { fragment, .. } | Self::AlreadyThere { fragment } => fragment,
+        }
+    }
+}
+
+/// Encodes and digests at once.
+struct Encoding<R> {
+    reader: R,
+    digest: Arc<Mutex<Digest>>,
+}
+
+impl Store {
+    /// Puts a fragment, under the name that its offsets, digest, codec and path postfix make, unless it is there. `read` yields its
+    /// content: it is called on a thread that may block, with a position and a buffer, and tells how much it has read.
+    ///
+    /// An object that is there counts only if its size fits; where reading is cheap, only if its content is right.
+    /// Otherwise it is written over.
+    ///
+    /// # Errors
+    /// The store fails, or the content is not the fragment's.
+    pub async fn put<R>(self: &Arc<Self>, fragment: &Fragment, read: R) -> Result<PutOutcome, StoreError>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let location = self.locate(fragment)?;
+        let deadline = Instant::now() + self.shared.config.put_limit;
+        // Never closed, so it always grants.
+        let _permit = self.puts.acquire().await;
+        if let Some(meta) = self.find_whole(fragment, &location).await? {
+            return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });
+        }
+        let size = self.upload(fragment, &location, read, deadline).await?;
+        let counted = match fragment.codec {
+            Codec::GzipOffload => &self.counters.put_bytes_gzip,
+            Codec::None | Codec::Gzip | Codec::Zstandard | Codec::Snappy => &self.counters.put_bytes,
+        };
+        counted.fetch_add(size, Ordering::Relaxed);
+        let limit = self.shared.config.operation_limit;
+        let meta =
+            self.attempt(Operation::Exists, location.as_ref(), limit, || self.bucket.head(&location)).await?;
+        if meta.size != size {
+            let reason = format!("{size} bytes were uploaded, and it has {}", meta.size);
+            return Err(StoreError::DataLoss {
+                object: self.object(location.as_ref()),
+                reason: reason.into(),
+            });
+        }
+        Ok(PutOutcome::Stored { fragment: self.stored(fragment, &meta), size })
+    }
+
+    /// The fragment's object, if it is there and is what it should be.
+    async fn find_whole(
+        self: &Arc<Self>,
+        fragment: &Fragment,
+        location: &Path,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        let limit = self.shared.config.operation_limit;
+        let key = location.as_ref();
+        let meta = match self.attempt(Operation::Exists, key, limit, || self.bucket.head(location)).await {
+            Ok(meta) => meta,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let fault = if !may_hold(fragment.codec, meta.size, fragment.length()) {
+            Some(format!("{} bytes cannot hold its content", meta.size))
+        } else if self.bucket.cheap_reads {
+            self.read_through(fragment).await?
+        } else {
+            None
+        };
+        match fault {
+            None => Ok(Some(meta)),
+            Some(fault) => {
+                tracing::error!(store = %self.url, key, fault, "a damaged object has a fragment's name; writing over it");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads all of a fragment, and says what is wrong with it.
+    async fn read_through(self: &Arc<Self>, fragment: &Fragment) -> Result<Option<String>, StoreError> {
+        let read = async {
+            let mut reader = self.open(fragment, fragment.begin).await?;
+            while reader.next().await?.is_some() {}
+            Ok(())
+        };
+        match read.await {
+            Ok(()) => Ok(None),
+            Err(StoreError::DataLoss { reason, .. }) => Ok(Some(reason.to_string())),
+            Err(StoreError::NotFound { .. }) => Ok(Some("it vanished".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Uploads, and tells the size of the object.
+    async fn upload<R>(
+        &self,
+        fragment: &Fragment,
+        location: &Path,
+        read: R,
+        deadline: Instant,
+    ) -> Result<u64, StoreError>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let key = location.as_ref();
+        let began = Instant::now();
+        let uploaded = self.upload_pieces(fragment, location, read, deadline).await;
+        self.counters.attempted(Operation::Put, began.elapsed(), uploaded.is_ok());
+        uploaded.map_err(|fault| match fault {
+            UploadFault::Store(error) => self.fault(Operation::Put, key, error),
+            UploadFault::Content(reason) => StoreError::Content { object: self.object(key), reason },
+            UploadFault::TimedOut => StoreError::TimedOut {
+                operation: Operation::Put,
+                object: self.object(key),
+                limit: self.shared.config.put_limit,
+            },
+        })
+    }
+
+    async fn upload_pieces<R>(
+        &self,
+        fragment: &Fragment,
+        location: &Path,
+        mut read: R,
+        deadline: Instant,
+    ) -> Result<u64, UploadFault>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let digest = Arc::new(Mutex::new(Digest::new()));
+        let digesting = Arc::clone(&digest);
+        let reader =
+            EncodingReader::new(fragment.codec, fragment.length(), move |position, buffer: &mut [u8]| {
+                let count = read(position, buffer)?;
+                digesting.lock().update(&buffer[..count]);
+                Ok::<_, Cause>(count)
+            })?;
+        let mut encoding = Encoding { reader, digest };
+
+        let (next, first) = within(deadline, self.encode(encoding)).await??;
+        encoding = next;
+        let first = first.unwrap_or_default();
+        if first.len() < self.bucket.piece_size {
+            // A short piece is the last one.
+            encoding.check(fragment.sum)?;
+            let size = first.len() as u64;
+            within(deadline, self.bucket.put(location, first)).await??;
+            return Ok(size);
+        }
+        let mut upload = within(deadline, self.bucket.put_multipart(location)).await??;
+        let parts = self.upload_parts(encoding, first, fragment.sum, &mut *upload);
+        match within(deadline, parts).await.and_then(|uploaded| uploaded) {
+            Ok(size) => Ok(size),
+            Err(fault) => {
+                // The fault is what is reported; a store clears away what this does not reach.
+                let _ = tokio::time::timeout(ABORT_LIMIT, upload.abort()).await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Uploads a piece while the next one is encoded.
+    async fn upload_parts<R>(
+        &self,
+        mut encoding: Encoding<EncodingReader<R>>,
+        first: Bytes,
+        sum: ContentSum,
+        upload: &mut dyn MultipartUpload,
+    ) -> Result<u64, UploadFault>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let mut size = first.len() as u64;
+        let mut sending: UploadPart = upload.put_part(PutPayload::from(first));
+        loop {
+            let (encoded, sent) = futures::join!(self.encode(encoding), sending);
+            sent?;
+            let (next, piece) = encoded?;
+            encoding = next;
+            match piece {
+                Some(piece) => {
+                    size += piece.len() as u64;
+                    sending = upload.put_part(PutPayload::from(piece));
+                }
+                None => break,
+            }
+        }
+        encoding.check(sum)?;
+        upload.complete().await?;
+        Ok(size)
+    }
+
+    /// Encodes the next piece on a thread that may block.
+    async fn encode<R>(
+        &self,
+        mut encoding: Encoding<EncodingReader<R>>,
+    ) -> Result<(Encoding<EncodingReader<R>>, Option<Bytes>), UploadFault>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let size = self.bucket.piece_size;
+        let permit = Arc::clone(&self.shared.encodes).acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let piece = encoding.reader.next_piece(size);
+            (encoding, piece)
+        });
+        let (encoding, piece) = done.await.map_err(object_store::Error::from)?;
+        Ok((encoding, piece?))
+    }
+
+    fn stored(&self, fragment: &Fragment, meta: &ObjectMeta) -> Fragment {
+        Fragment {
+            store: Some(self.url.clone()),
+            // Zero would mean that it is not stored.
+            mod_time: meta.last_modified.timestamp().max(1),
+            ..fragment.clone()
+        }
+    }
+}
+
+impl<R> Encoding<R> {
+    /// Checks that what was encoded is what the fragment says. Every byte was read by now.
+    fn check(&self, expected: ContentSum) -> Result<(), UploadFault> {
+        let found = self.digest.lock().sum();
+        if found == expected {
+            return Ok(());
+        }
+        Err(UploadFault::Content(format!("its SHA-1 is {found}, expected {expected}").into()))
+    }
+}
+
+/// Why an upload failed.
+enum UploadFault {
+    Store(object_store::Error),
+    Content(Cause),
+    TimedOut,
+}
+
+impl From<object_store::Error> for UploadFault {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<EncodeError> for UploadFault {
+    fn from(error: EncodeError) -> Self {
+        Self::Content(error.into())
+    }
+}
+
+async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, UploadFault> {
+    tokio::time::timeout_at(deadline, work).await.map_err(|_| UploadFault::TimedOut)
+}
