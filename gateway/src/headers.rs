@@ -1,8 +1,5 @@
 //! Pure: the header values that tell of a read or an append.
 
-#[cfg(test)]
-mod tests;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use courant_client::{Appended, Metadata};
 use courant_proto::fragment::{ContentSum, Fragment};

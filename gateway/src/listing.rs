@@ -46,7 +46,7 @@ async fn list(gateway: &Gateway, selector: &LabelSelector) -> Result<wire::ListR
 pub(crate) async fn fragments(gateway: &Gateway, journal: &str, uri: &Uri) -> Result<Response, Failure> {
     let params = query::fragments(uri.query()).map_err(Failure::bad_request)?;
     let signature_ttl = (params.signature_ttl != 0)
-        .then(|| prost_types::Duration { seconds: params.signature_ttl, nanos: 0 });
+        .then_some(prost_types::Duration { seconds: params.signature_ttl, nanos: 0 });
     let request = wire::FragmentsRequest {
         journal: journal.to_owned(),
         begin_mod_time: params.begin_mod_time,

@@ -12,6 +12,7 @@ use http::header::{TE, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
+pub(crate) use self::body::NoBody;
 use self::body::ReadBody;
 use crate::append::without_meta;
 use crate::error::Failure;
@@ -41,7 +42,7 @@ pub(crate) async fn read(gateway: &Gateway, journal: &str, parts: &Parts) -> Res
     };
     let mut answer = headers::of_read(&metadata, uri.path());
     let body = if metadata_only {
-        Body::empty()
+        Body::new(NoBody)
     } else {
         answer.insert(TRAILER, HeaderValue::from_static("X-Close-Error"));
         let counter = gateway.config.metrics.reading(without_meta(journal).to_owned());

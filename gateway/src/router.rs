@@ -66,11 +66,13 @@ async fn answer(gateway: &Gateway, request: Request) -> Response {
     };
     let versioned = target.is_versioned();
     let answer = dispatch(gateway, target, &parts, body).await;
-    let mut response = answer.unwrap_or_else(|failure| failure.into_response(versioned));
-    if parts.method == Method::HEAD {
-        *response.body_mut() = Body::empty();
-    }
-    response
+    // The body of an answer to HEAD is taken away by axum, once its length was told.
+    answer.unwrap_or_else(|failure| {
+        if failure.code.is_server_error() && failure.code != StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(method = %parts.method, path = uri.path(), code = failure.code.as_u16(), reason = %failure.reason, "request failed");
+        }
+        failure.into_response(versioned)
+    })
 }
 
 async fn dispatch(

@@ -1,5 +1,6 @@
 //! The body of a read: content as it comes, and at its end a trailer that says why it ended.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,12 +24,33 @@ pub(super) struct ReadBody {
     stream: Option<ReadStream>,
     counter: Counter,
     takes_trailers: bool,
+    /// Why the body breaks off, once it does.
+    breaking: Option<BrokeOff>,
 }
 
 impl ReadBody {
     /// The rest of a read whose first metadata went into the headers.
     pub(super) fn new(stream: ReadStream, counter: Counter, takes_trailers: bool) -> Self {
-        Self { stream: Some(stream), counter, takes_trailers }
+        Self { stream: Some(stream), counter, takes_trailers, breaking: None }
+    }
+}
+
+/// No bytes, and no word about how many there would be: the body of an answer that must not tell a length.
+pub(crate) struct NoBody;
+
+impl http_body::Body for NoBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
     }
 }
 
@@ -77,7 +99,7 @@ impl http_body::Body for ReadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         loop {
             let Some(stream) = &mut self.stream else {
-                return Poll::Ready(None);
+                return Poll::Ready(self.breaking.take().map(Err));
             };
             let close = match ready!(stream.poll_next_unpin(cx)) {
                 Some(Ok(ReadEvent::Content { content, .. })) => {
@@ -94,7 +116,10 @@ impl http_body::Body for ReadBody {
             };
             self.stream = None;
             if !close.regular && !self.takes_trailers {
-                return Poll::Ready(Some(Err(BrokeOff(close.why))));
+                // What came before goes out first: a server drops what it holds when a body breaks off.
+                self.breaking = Some(BrokeOff(close.why));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let trailers = HeaderMap::from_iter([(headers::CLOSE_ERROR, trailer(&close.why))]);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
