@@ -1,1 +1,46 @@
-fn main() {}
+//! `courant`: the broker and the operator's hand tool, in one binary.
+//!
+//! Reads the command line, starts tracing, hands over to one verb, and turns what came of it into an exit code:
+//! 0 done, 1 refused or failed, 2 wrong use. It knows no verb itself.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+
+mod args;
+mod clock;
+mod completions;
+mod failure;
+mod files;
+mod journals;
+mod output;
+mod serve;
+mod trace;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Serve(flags) => {
+            trace::start(&cli.log, "info")?;
+            let args = flags.resolve().map_err(Failure::usage)?;
+            Ok(serve::run(args)?)
+        }
+        Command::Journals(args) => {
+            trace::start(&cli.log, "warn")?;
+            journals::run(args)
+        }
+        Command::Completions(args) => completions::run(args),
+    }
+}

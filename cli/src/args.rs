@@ -1,0 +1,354 @@
+//! The command line: which commands there are, with which flags, and what they are called in the environment.
+//! It does not know what they do.
+
+use std::path::PathBuf;
+
+use clap::builder::{Styles, styling::Style};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use courant_proto::duration::GoDuration;
+use courant_proto::selector::LabelSelector;
+use courant_proto::validate::Validate as _;
+use courant_proto::wire;
+
+mod serve;
+
+pub(crate) use serve::{ServeArgs, ServeFlags};
+
+/// Headings in bold and nothing else, so that help reads the same without colours.
+const STYLES: Styles = Styles::plain().header(Style::new().bold()).usage(Style::new().bold());
+
+/// A journal broker: appends of any number of writers, put in order, replicated, and kept in an object store.
+#[derive(Debug, Parser)]
+#[command(name = "courant", version, styles = STYLES, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: Log,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is logged, on stderr.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Level of logs: trace, debug, info, warn, error or off [default: info to serve, else warn]
+    #[arg(long, alias = "log.level", value_name = "LEVEL", env = "COURANT_LOG_LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// Form of logs
+    #[arg(
+        long,
+        alias = "log.format",
+        value_name = "FORMAT",
+        env = "COURANT_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object on each line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker and its HTTP gateway
+    Serve(ServeFlags),
+    /// List, change, read and append to journals
+    Journals(JournalsArgs),
+    /// Print a script that completes this command in a shell
+    #[command(after_help = "Example:\n  courant completions bash > /etc/bash_completion.d/courant")]
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalsArgs {
+    /// URL of a broker
+    #[arg(
+        long,
+        alias = "broker.address",
+        value_name = "URL",
+        env = "COURANT_BROKER",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
+    pub(crate) broker: String,
+    #[command(subcommand)]
+    pub(crate) command: JournalsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalsCommand {
+    /// List journals
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Create, update and delete journals after a tree of specs in YAML
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(ApplyArgs),
+    /// Read journals
+    #[command(after_help = READ_EXAMPLES)]
+    Read(ReadArgs),
+    /// Append to journals
+    #[command(after_help = APPEND_EXAMPLES)]
+    Append(AppendArgs),
+    /// List the fragments of journals
+    #[command(after_help = FRAGMENTS_EXAMPLES)]
+    Fragments(FragmentsArgs),
+    /// Suspend journals that are not used, until their next append
+    #[command(after_help = "Example:\n  courant journals suspend -l prefix=acme/archive/")]
+    Suspend(SuspendArgs),
+    /// Set the write heads of journals to where their stored fragments end, after the loss of all replicas
+    #[command(
+        after_help = "Run it only once every former broker of the journals has persisted what it holds.\n\nExample:\n  courant journals reset-head -l name=acme/orders/part-000"
+    )]
+    ResetHead(ResetHeadArgs),
+    /// Ask the broker whether a fragment store works
+    #[command(
+        after_help = "Example:\n  courant journals store-health s3://acme-logs/ --check-delete-prefix probe/"
+    )]
+    StoreHealth(StoreHealthArgs),
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  courant journals list -l prefix=acme/ --primary --replicas --rf
+  courant journals list -l 'app.gazette.dev/message-type in (Order, Refund)' -L content-type
+  courant journals list -l prefix=acme/ -o yaml > journals.yaml
+  courant journals list -o json | jq -r '.journals[].spec.name'";
+
+const APPLY_EXAMPLES: &str = "\
+A journal without a revision is created; with one, it is updated or deleted if it is still at that revision;
+-1 does not look. `courant journals list -o yaml` prints a tree with revisions, ready to be edited and applied.
+
+Examples:
+  courant journals apply --specs journals.yaml
+  courant journals list -l prefix=acme/ -o yaml | sed 's/replication: 2/replication: 3/' | courant journals apply
+  courant journals apply --specs journals.yaml --dry-run";
+
+const READ_EXAMPLES: &str = "\
+Each fragment's content is written whole before that of another journal, so messages stay whole.
+
+Examples:
+  courant journals read -l name=acme/orders/part-000 | head -2
+  courant journals read -l prefix=acme/orders/ --block --tail
+  courant journals read -l prefix=acme/orders/ -o chunk --offsets at.json --offsets-out at.json";
+
+const APPEND_EXAMPLES: &str = "\
+Examples:
+  courant journals append -l name=acme/orders/part-000 -i batch.ndjson
+  tail -f access.log | courant journals append -l prefix=acme/logs/ -f lines
+  printf 'key-1\\n{\"order\":1}\\n' | courant journals append -l prefix=acme/orders/ -f lines -m modulo";
+
+const FRAGMENTS_EXAMPLES: &str = "\
+Examples:
+  courant journals fragments -l prefix=acme/orders/
+  courant journals fragments -l name=acme/orders/part-000 --from 2026-07-01T00:00:00Z --url-ttl 1h -o json";
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) select: MaybeSelect,
+    /// Form of the output
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+    /// Add a column with the values of a label; may be given several times
+    #[arg(short = 'L', long = "label-columns", value_name = "LABEL")]
+    pub(crate) label_columns: Vec<String>,
+    /// Add a column with the primary broker
+    #[arg(short = 'p', long)]
+    pub(crate) primary: bool,
+    /// Add a column with the other brokers
+    #[arg(short = 'r', long)]
+    pub(crate) replicas: bool,
+    /// Add a column with the replication factor
+    #[arg(long)]
+    pub(crate) rf: bool,
+    /// Add a column with the first fragment store
+    #[arg(long)]
+    pub(crate) stores: bool,
+    /// Print again at each change, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// How a listing is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// A tree of specs, as `apply` reads it.
+    Yaml,
+    /// The broker's response.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// File with the specs; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) specs: PathBuf,
+    /// Print the request as JSON, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Most changes that one transaction makes; 0 makes all or none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_txn_size: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Wait at the end for what is appended, and for journals that come to match
+    #[arg(short = 'b', long)]
+    pub(crate) block: bool,
+    /// Start at the end where no offset is given
+    #[arg(long)]
+    pub(crate) tail: bool,
+    /// File to write to, over what it holds; `-` is standard output
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// JSON file with the offsets to start at, like {"acme/x": 1024}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) offsets: Option<PathBuf>,
+    /// File to write the offsets to that were reached; may be the one of --offsets, which is then kept as .previous
+    #[arg(long, value_name = "FILE")]
+    pub(crate) offsets_out: Option<PathBuf>,
+    /// Skip fragments that were persisted before, in Unix seconds or like 2026-07-01T00:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
+    pub(crate) from: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppendArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// File to append; `-` is standard input
+    #[arg(short = 'i', long, value_name = "FILE", default_value = "-")]
+    pub(crate) input: PathBuf,
+    /// What the input is made of
+    #[arg(short = 'f', long, default_value = "none")]
+    pub(crate) framing: Framing,
+    /// Which of the selected journals takes a record
+    #[arg(short = 'm', long, default_value = "random")]
+    pub(crate) mapping: Mapping,
+    /// Keys are base64
+    #[arg(long)]
+    pub(crate) base64: bool,
+}
+
+/// What the input of an append is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// One record, appended whole or not at all
+    None,
+    /// Lines, each with its line feed
+    Lines,
+    /// Frames: 66 33 93 36, the length in 4 bytes with the least first, and as many bytes
+    Fixed,
+}
+
+/// Which of the selected journals takes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mapping {
+    /// Any
+    Random,
+    /// By the hash of the key that precedes it, modulo the number of journals
+    Modulo,
+    /// By the hash of the key that precedes it, with few moves when journals are added
+    Rendezvous,
+    /// The one that is named by the record that precedes it
+    Direct,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FragmentsArgs {
+    #[command(flatten)]
+    pub(crate) select: MaybeSelect,
+    /// Only fragments persisted at this time or later, in Unix seconds or like 2026-07-01T00:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
+    pub(crate) from: i64,
+    /// Only fragments persisted at this time or earlier; 0 is without end
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
+    pub(crate) to: i64,
+    /// Add URLs that fetch the fragments and are good for this long
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = positive_duration)]
+    pub(crate) url_ttl: GoDuration,
+    /// Form of the output: JSON and YAML have one fragment on each line or in each item
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspendArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Suspend also while content is not yet persisted
+    #[arg(short = 'f', long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetHeadArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreHealthArgs {
+    /// URL of the store, like s3://bucket/prefix/
+    #[arg(value_name = "STORE_URL")]
+    pub(crate) store: String,
+    /// Also write and delete a file under this prefix, which ends in a slash; empty is the root of the store
+    #[arg(long, value_name = "PREFIX/")]
+    pub(crate) check_delete_prefix: Option<String>,
+}
+
+/// A selector that must be given.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    /// Label selector of the journals, like name=acme/x, prefix=acme/ or 'app=web, region in (eu, us)'
+    #[arg(short = 'l', long, value_parser = selector)]
+    pub(crate) selector: wire::LabelSelector,
+}
+
+/// A selector that may be left out, for all journals.
+#[derive(Debug, Args)]
+pub(crate) struct MaybeSelect {
+    /// Label selector of the journals, like name=acme/x, prefix=acme/ or 'app=web, region in (eu, us)' [default: all]
+    #[arg(short = 'l', long, value_parser = selector, default_value = "", hide_default_value = true)]
+    pub(crate) selector: wire::LabelSelector,
+}
+
+/// Reads a selector, and checks what a listing would.
+fn selector(text: &str) -> Result<wire::LabelSelector, String> {
+    let selector = wire::LabelSelector::from(&LabelSelector::parse(text).map_err(|error| error.to_string())?);
+    let request = wire::ListRequest { selector: Some(selector), ..Default::default() };
+    request.validate().map_err(|error| error.to_string())?;
+    Ok(request.selector.unwrap_or_default())
+}
+
+/// Reads a moment: Unix seconds, or RFC 3339.
+fn unix_seconds(text: &str) -> Result<i64, String> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return if seconds < 0 { Err("expected no time before 1970".to_owned()) } else { Ok(seconds) };
+    }
+    text.parse::<jiff::Timestamp>()
+        .map(|moment| moment.as_second())
+        .map_err(|_| "expected Unix seconds, or a time like 2026-07-01T00:00:00Z".to_owned())
+}
+
+fn positive_duration(text: &str) -> Result<GoDuration, String> {
+    let duration: GoDuration =
+        text.parse().map_err(|error: courant_proto::duration::ParseDurationError| error.to_string())?;
+    if duration < GoDuration::ZERO { Err("expected no negative duration".to_owned()) } else { Ok(duration) }
+}

@@ -1,0 +1,496 @@
+//! What `courant serve` is told: by flags, `COURANT_…` variables and a config file, in this order of precedence.
+//! Everything is checked before anything is started, and all problems are told at once. It does not know how a
+//! broker is composed.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use courant_proto::duration::GoDuration;
+use courant_proto::endpoint::Endpoint;
+use courant_proto::token::{self, Symbols};
+use courant_proto::tree::{self, Fields, Node};
+use url::Url;
+
+use crate::files;
+
+/// Largest config file that is read.
+const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Shortest lease: below it, a pause of the scheduler looks like a death.
+const MIN_LEASE: Duration = Duration::from_secs(2);
+
+/// Most items that a member may hold, by the protocol.
+const MAX_LIMIT: u32 = 131_072;
+
+/// Most threads that journals are shared over.
+const MAX_CORES: usize = 1_024;
+
+/// The flags as they were given, or their variables.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+With no flags it is a complete system on one machine: an embedded registry, and fragments in a folder.
+
+The config file is YAML with the names of the flags, like `listen: 127.0.0.1:8080`. A flag goes before its
+variable, and a variable before the file.
+
+Examples:
+  courant serve
+  courant serve --data-dir /var/lib/courant --listen 0.0.0.0:8080
+  courant serve --etcd http://etcd-0:2379,http://etcd-1:2379 --zone eu-west-1a --advertise http://10.0.0.7:8080")]
+pub(crate) struct ServeFlags {
+    /// YAML file with the names of these flags
+    #[arg(long, value_name = "FILE", env = "COURANT_CONFIG")]
+    config: Option<String>,
+    /// Folder of all state; one process uses it at a time [default: ./courant-data]
+    #[arg(long, value_name = "DIR", env = "COURANT_DATA_DIR")]
+    data_dir: Option<String>,
+    /// Address of gRPC and HTTP [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "COURANT_LISTEN")]
+    listen: Option<String>,
+    /// URLs of an etcd, separated by commas: makes this a member of a cluster
+    #[arg(long, value_name = "URL[,URL]", env = "COURANT_ETCD")]
+    etcd: Option<String>,
+    /// Prefix of the cluster's keys [default: /courant/cluster]
+    #[arg(long, value_name = "PREFIX", env = "COURANT_PREFIX")]
+    prefix: Option<String>,
+    /// Name of this member [default: made once, and kept in the data folder]
+    #[arg(long, value_name = "NAME", env = "COURANT_ID")]
+    id: Option<String>,
+    /// Failure zone of this member [default: local]
+    #[arg(long, value_name = "ZONE", env = "COURANT_ZONE")]
+    zone: Option<String>,
+    /// URL at which others reach this member [default: that of the listener]
+    #[arg(long, value_name = "URL", env = "COURANT_ADVERTISE")]
+    advertise: Option<String>,
+    /// Most journals that this member holds replicas of [default: 65536]
+    #[arg(long, value_name = "N", env = "COURANT_LIMIT")]
+    limit: Option<String>,
+    /// Threads that journals are shared over [default: one for each CPU]
+    #[arg(long, value_name = "N", env = "COURANT_CORES")]
+    cores: Option<String>,
+    /// Folder that file:// stores lie in [default: fragments/ of the data folder]
+    #[arg(long, value_name = "DIR", env = "COURANT_FILE_ROOT")]
+    file_root: Option<String>,
+    /// YAML file with the spec of journals that are created by their first append
+    #[arg(long, value_name = "FILE", env = "COURANT_DEFAULT_SPEC")]
+    default_spec: Option<String>,
+    /// How long the registry waits for a member that went silent [default: 20s]
+    #[arg(long, value_name = "DURATION", env = "COURANT_LEASE_TTL")]
+    lease_ttl: Option<String>,
+    /// Address at which the embedded registry is open to etcdctl [default: none]
+    #[arg(long, value_name = "ADDR", env = "COURANT_REGISTRY_LISTEN")]
+    registry_listen: Option<String>,
+    /// Whether an append creates a journal that does not exist [default: true, with --etcd false]
+    #[arg(long, value_name = "BOOL", env = "COURANT_AUTO_CREATE")]
+    auto_create: Option<String>,
+}
+
+/// What `courant serve` runs with: each value checked for itself and against the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServeArgs {
+    /// Folder of all state. It need not exist yet.
+    pub(crate) data_dir: PathBuf,
+    /// `host:port` of gRPC and HTTP. Port 0 takes a free one.
+    pub(crate) listen: String,
+    /// URLs of the etcd; none is the embedded registry.
+    pub(crate) etcd: Vec<Url>,
+    /// Of the cluster's keys: a clean absolute path.
+    pub(crate) prefix: String,
+    /// Name of this member, if it was given.
+    pub(crate) id: Option<String>,
+    /// Failure zone.
+    pub(crate) zone: String,
+    /// At which others reach this member, if it was given.
+    pub(crate) advertise: Option<Endpoint>,
+    /// Most replicas that this member holds.
+    pub(crate) limit: u32,
+    /// Threads that journals are shared over: at least one.
+    pub(crate) cores: usize,
+    /// Folder of `file://` stores, which exists, if it was given.
+    pub(crate) file_root: Option<PathBuf>,
+    /// What journals are made of that are created by their first append, if it was given.
+    pub(crate) default_spec: Option<Fields>,
+    /// Whole seconds, at least two.
+    pub(crate) lease_ttl: Duration,
+    /// `host:port` of the embedded registry, if it is to be open.
+    pub(crate) registry_listen: Option<String>,
+    /// Whether an append creates a journal that does not exist.
+    pub(crate) auto_create: bool,
+}
+
+/// Reads a file: a text of so many bytes at most.
+type ReadText<'a> = &'a dyn Fn(&Path, usize) -> std::io::Result<String>;
+
+impl ServeFlags {
+    /// Merges in the config file, and checks everything.
+    ///
+    /// # Errors
+    /// One line for each problem.
+    pub(crate) fn resolve(self) -> Result<ServeArgs, Vec<String>> {
+        self.resolve_with(&files::read_text)
+    }
+
+    fn resolve_with(self, read: ReadText<'_>) -> Result<ServeArgs, Vec<String>> {
+        let mut given = Given { values: BTreeMap::new(), problems: Vec::new() };
+        let flags = [
+            ("data-dir", self.data_dir),
+            ("listen", self.listen),
+            ("etcd", self.etcd),
+            ("prefix", self.prefix),
+            ("id", self.id),
+            ("zone", self.zone),
+            ("advertise", self.advertise),
+            ("limit", self.limit),
+            ("cores", self.cores),
+            ("file-root", self.file_root),
+            ("default-spec", self.default_spec),
+            ("lease-ttl", self.lease_ttl),
+            ("registry-listen", self.registry_listen),
+            ("auto-create", self.auto_create),
+        ];
+        if let Some(config) = self.config {
+            let names = flags.each_ref().map(|(name, _)| *name);
+            given.read_config(&config, &names, read);
+        }
+        for (name, value) in flags {
+            if let Some(value) = value {
+                let variable = name.to_uppercase().replace('-', "_");
+                given.values.insert(name, (format!("--{name} (COURANT_{variable})"), value));
+            }
+        }
+
+        let etcd = given.take("etcd", urls).unwrap_or_default();
+        let args = ServeArgs {
+            data_dir: given.take("data-dir", path).unwrap_or_else(|| "./courant-data".into()),
+            listen: given.take("listen", address).unwrap_or_else(|| "127.0.0.1:8080".into()),
+            prefix: given.take("prefix", prefix).unwrap_or_else(|| "/courant/cluster".into()),
+            id: given.take("id", |text| text_token(text, 4, 128)),
+            zone: given.take("zone", |text| text_token(text, 1, 32)).unwrap_or_else(|| "local".into()),
+            advertise: given.take("advertise", advertise),
+            limit: given.take("limit", limit).unwrap_or(65_536),
+            cores: given.take("cores", cores).unwrap_or_else(cpus),
+            file_root: given.take("file-root", folder),
+            default_spec: given.take("default-spec", |text| default_spec(text, read)),
+            lease_ttl: given.take("lease-ttl", lease_ttl).unwrap_or(Duration::from_secs(20)),
+            registry_listen: given.take("registry-listen", address),
+            auto_create: given.take("auto-create", boolean).unwrap_or(etcd.is_empty()),
+            etcd,
+        };
+        if args.registry_listen.is_some() && !args.etcd.is_empty() {
+            given.problems.push(
+                "--registry-listen and --etcd: with an etcd there is no embedded registry to open; leave one of them out"
+                    .to_owned(),
+            );
+        }
+        if given.problems.is_empty() { Ok(args) } else { Err(given.problems) }
+    }
+}
+
+/// Values by the names of their flags, each with where it came from; and what was wrong so far.
+struct Given {
+    values: BTreeMap<&'static str, (String, String)>,
+    problems: Vec<String>,
+}
+
+impl Given {
+    fn read_config(&mut self, path: &str, names: &[&'static str], read: ReadText<'_>) {
+        if path.is_empty() {
+            return self
+                .problems
+                .push("--config (COURANT_CONFIG): is empty; give a file, or leave it out".to_owned());
+        }
+        let text = match read(Path::new(path), MAX_CONFIG_BYTES) {
+            Ok(text) => text,
+            Err(error) => return self.problems.push(format!("--config {path}: {error}")),
+        };
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return;
+        }
+        let options = serde_saphyr::options! { with_snippet: false };
+        let entries: BTreeMap<String, serde_saphyr::Spanned<Option<String>>> =
+            match serde_saphyr::from_str_with_options(text.trim_start_matches('\u{feff}'), options) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let place = error
+                        .location()
+                        .map_or_else(String::new, |l| format!(":{}:{}", l.line(), l.column()));
+                    let message = error.to_string();
+                    let message =
+                        message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+                    return self
+                        .problems
+                        .push(format!("{path}{place}: {message} (expected `flag: value` lines)"));
+                }
+            };
+        for (key, value) in entries {
+            let place = format!("{path}:{}:{}", value.referenced.line(), value.referenced.column());
+            match (names.iter().find(|name| **name == key), value.value) {
+                (None, _) => self.problems.push(format!("{place}: {}", tree::unknown_key(&key, names))),
+                (Some(name), Some(value)) => {
+                    self.values.insert(name, (format!("{place}: {name}"), value));
+                }
+                // A key with nothing behind it says nothing.
+                (Some(_), None) => {}
+            }
+        }
+    }
+
+    /// Takes a value out, if it was given and is right.
+    fn take<T, E: Display>(&mut self, name: &str, check: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let (source, text) = self.values.remove(name)?;
+        if text.is_empty() {
+            self.problems.push(format!("{source}: is empty; give a value, or leave it out"));
+            return None;
+        }
+        match check(&text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                let shown: String =
+                    if text.contains('@') { "***".into() } else { text.chars().take(128).collect() };
+                self.problems.push(format!("{source} {shown:?}: {reason}"));
+                None
+            }
+        }
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(text.into())
+}
+
+fn folder(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("is not a folder; make it first, or leave it out") }
+}
+
+fn address(text: &str) -> Result<String, &'static str> {
+    let expected = "expected HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8080 or [::1]:8080";
+    let (host, port) = text.rsplit_once(':').ok_or(expected)?;
+    let bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+    let clean = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+    if bare && clean && !port.starts_with('+') && port.parse::<u16>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err(expected)
+    }
+}
+
+fn urls(text: &str) -> Result<Vec<Url>, &'static str> {
+    let expected = "expected http:// or https:// URLs, separated by commas, like http://127.0.0.1:2379";
+    text.split(',')
+        .map(|url| {
+            let url = Url::parse(url.trim()).map_err(|_| expected)?;
+            let right = matches!(url.scheme(), "http" | "https") && url.has_host();
+            if right { Ok(url) } else { Err(expected) }
+        })
+        .collect()
+}
+
+fn prefix(text: &str) -> Result<String, &'static str> {
+    let expected = "expected a clean absolute path without a slash at its end, like /courant/cluster";
+    let relative = text.strip_prefix('/').ok_or(expected)?;
+    token::check_path(relative, 1, 512).map_err(|_| expected)?;
+    Ok(text.to_owned())
+}
+
+fn text_token(text: &str, least: usize, most: usize) -> Result<String, String> {
+    token::check_token(text, Symbols::Token, least, most).map_err(|invalid| {
+        format!("{invalid} (expected {least} to {most} bytes of letters, digits and - _ + / .)")
+    })?;
+    Ok(text.to_owned())
+}
+
+fn advertise(text: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::parse(text)
+        .map_err(|invalid| format!("{invalid} (expected a URL like http://10.0.0.7:8080)"))?;
+    if text.starts_with("http://") || text.starts_with("https://") {
+        Ok(endpoint)
+    } else {
+        Err("expected http:// or https://, like http://10.0.0.7:8080".to_owned())
+    }
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| *limit <= MAX_LIMIT);
+    limit.ok_or_else(|| format!("expected a whole number from 0 to {MAX_LIMIT}"))
+}
+
+fn cores(text: &str) -> Result<usize, String> {
+    let cores = text.parse().ok().filter(|cores| (1..=MAX_CORES).contains(cores));
+    cores.ok_or_else(|| format!("expected a whole number from 1 to {MAX_CORES}"))
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_CORES)
+}
+
+fn default_spec(path: &str, read: ReadText<'_>) -> Result<Fields, String> {
+    let text = read(Path::new(path), tree::MAX_YAML_BYTES).map_err(|error| error.to_string())?;
+    Node::parse_fields(&text).map_err(|error| format!("{path}:{error}"))
+}
+
+fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let duration: GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let whole = duration.to_std().filter(|d| *d >= MIN_LEASE && d.subsec_nanos() == 0);
+    // etcd refuses more than 9,000,000,000 seconds, which no duration of ours reaches.
+    whole.ok_or_else(|| "expected whole seconds, at least 2s".to_owned())
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("expected true or false"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+# A cluster of three.
+listen: 0.0.0.0:9000
+zone: file-zone
+limit: 12
+auto-create: true
+id:
+";
+
+    fn resolve(flags: ServeFlags) -> Result<ServeArgs, Vec<String>> {
+        flags.resolve_with(&|path, _| match path.to_str() {
+            Some("config.yaml") => Ok(FILE.to_owned()),
+            Some("bad.yaml") => Ok("lissten: x\nzone: a b\nwhat: 1\nlease-ttl: 5\n".to_owned()),
+            Some("list.yaml") => Ok("- listen\n".to_owned()),
+            Some("spec.yaml") => Ok("replication: 1\nfragment: {length: 1024}\n".to_owned()),
+            Some("named.yaml") => Ok("name: acme/x\n".to_owned()),
+            Some("empty.yaml") => Ok("# nothing\n".to_owned()),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+        })
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn nothing_given_is_a_whole_system() {
+        let expected = ServeArgs {
+            data_dir: "./courant-data".into(),
+            listen: "127.0.0.1:8080".into(),
+            etcd: Vec::new(),
+            prefix: "/courant/cluster".into(),
+            id: None,
+            zone: "local".into(),
+            advertise: None,
+            limit: 65_536,
+            cores: cpus(),
+            file_root: None,
+            default_spec: None,
+            lease_ttl: Duration::from_secs(20),
+            registry_listen: None,
+            auto_create: true,
+        };
+        assert_eq!(resolve(ServeFlags::default()), Ok(expected.clone()));
+        assert_eq!(resolve(ServeFlags { config: some("empty.yaml"), ..Default::default() }), Ok(expected));
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file() {
+        let args = resolve(ServeFlags {
+            config: some("config.yaml"),
+            zone: some("flag-zone"),
+            etcd: some("http://a:2379, http://b:2379"),
+            default_spec: some("spec.yaml"),
+            lease_ttl: some("1m"),
+            ..Default::default()
+        })
+        .unwrap();
+        assert_eq!((args.listen.as_str(), args.zone.as_str(), args.limit), ("0.0.0.0:9000", "flag-zone", 12));
+        assert_eq!((args.auto_create, args.etcd.len()), (true, 2));
+        assert_eq!(args.lease_ttl, Duration::from_secs(60));
+        assert_eq!(args.default_spec.map(|fields| fields.length), Some(1024));
+        let clustered = resolve(ServeFlags { etcd: some("https://a"), ..Default::default() }).unwrap();
+        assert!(!clustered.auto_create, "off with an etcd, unless it is asked for");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let flags = ServeFlags {
+            config: some("bad.yaml"),
+            data_dir: some(""),
+            listen: some("127.0.0.1:70000"),
+            etcd: some("http://user:secret@"),
+            prefix: some("/courant/"),
+            id: some("a"),
+            zone: None,
+            advertise: some("10.0.0.7:8080"),
+            limit: some("-1"),
+            cores: some("0"),
+            file_root: some("/nonexistent/folder"),
+            default_spec: some("named.yaml"),
+            lease_ttl: some("1s"),
+            registry_listen: some("x"),
+            auto_create: some("yes"),
+        };
+        let problems = resolve(flags).unwrap_err();
+        let expected = [
+            "bad.yaml:1:10: unknown key `lissten` (did you mean `listen`?)",
+            "bad.yaml:3:7: unknown key `what` (expected one of data-dir, listen, etcd,",
+            "--etcd (COURANT_ETCD) \"***\": expected http:// or https:// URLs",
+            "--data-dir (COURANT_DATA_DIR): is empty; give a value, or leave it out",
+            "--listen (COURANT_LISTEN) \"127.0.0.1:70000\": expected HOST:PORT",
+            "--prefix (COURANT_PREFIX) \"/courant/\": expected a clean absolute path",
+            "--id (COURANT_ID) \"a\": invalid length (1; expected 4 <= length <= 128)",
+            "bad.yaml:2:7: zone \"a b\": not a valid token (a b) (expected 1 to 32 bytes of letters",
+            "--advertise (COURANT_ADVERTISE) \"10.0.0.7:8080\": ",
+            "--limit (COURANT_LIMIT) \"-1\": expected a whole number from 0 to 131072",
+            "--cores (COURANT_CORES) \"0\": expected a whole number from 1 to 1024",
+            "--file-root (COURANT_FILE_ROOT) \"/nonexistent/folder\": is not a folder",
+            "--default-spec (COURANT_DEFAULT_SPEC) \"named.yaml\": named.yaml:1:1: unexpected key `name`",
+            "--lease-ttl (COURANT_LEASE_TTL) \"1s\": expected whole seconds, at least 2s",
+            "--registry-listen (COURANT_REGISTRY_LISTEN) \"x\": expected HOST:PORT",
+            "--auto-create (COURANT_AUTO_CREATE) \"yes\": expected true or false",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn each_problem_says_what_was_expected() {
+        let check = |flags: ServeFlags, expected: &str| {
+            let problems = resolve(flags).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(expected), "{problems:?}");
+        };
+        let default = ServeFlags::default;
+        check(
+            ServeFlags { config: some("absent.yaml"), ..default() },
+            "--config absent.yaml: entity not found",
+        );
+        check(ServeFlags { config: some(""), ..default() }, "--config (COURANT_CONFIG): is empty");
+        check(ServeFlags { config: some("list.yaml"), ..default() }, "list.yaml:1:1: ");
+        check(
+            ServeFlags { lease_ttl: some("5"), ..default() },
+            "--lease-ttl (COURANT_LEASE_TTL) \"5\": invalid duration",
+        );
+        check(ServeFlags { lease_ttl: some("2500ms"), ..default() }, "--lease-ttl");
+        check(ServeFlags { default_spec: some("absent"), ..default() }, "--default-spec");
+        check(
+            ServeFlags { etcd: some("http://a"), registry_listen: some(":::0"), ..default() },
+            "--registry-listen (COURANT_REGISTRY_LISTEN) \":::0\"",
+        );
+        check(
+            ServeFlags { etcd: some("http://a"), registry_listen: some("[::1]:0"), ..default() },
+            "--registry-listen and --etcd: ",
+        );
+        for listen in ["localhost", ":8080", "a:b", "a:+1", "::1:80", "a b:1", "http://x:1"] {
+            check(ServeFlags { listen: some(listen), ..default() }, "--listen");
+        }
+    }
+}
