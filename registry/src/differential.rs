@@ -13,36 +13,12 @@ use etcd_client::{
     WatchStream,
 };
 
+mod operation;
+
+use operation::{Choices, Delete, Get, Guard, LEASES, Nested, Operation, Put, Step, choose};
+
 /// How long anything that must come may take.
 const LIVENESS: Duration = Duration::from_secs(30);
-
-/// Keys that operations fall on: few, so that they meet.
-const KEYS: [&str; 6] = ["a", "ab", "b", "c", "ca", "d"];
-const LEASES: i64 = 3;
-
-/// A seeded source of choices (xorshift64*).
-struct Choices(u64);
-
-impl Choices {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::try_from(self.below(all.len() as u64)).unwrap_or(0)]
-    }
-}
 
 /// One server and where it stood at the beginning.
 struct Side {
@@ -55,93 +31,23 @@ struct Side {
     compacted: i64,
 }
 
-/// An operation, the same for both sides. Revisions are distances from each side's base.
-#[derive(Clone, Debug)]
-enum Operation {
-    Put(Put),
-    Get(Get),
-    Delete(Delete),
-    Txn(Nested),
-    Grant { lease: i64, ttl: i64 },
-    Revoke { lease: i64 },
-    KeepAlive { lease: i64 },
-    TimeToLive { lease: i64 },
-    WatchFrom { from: i64, filter: u64 },
-    Compact { at: i64 },
-}
-
-#[derive(Clone, Debug)]
-struct Put {
-    key: &'static str,
-    value: String,
-    lease: i64,
-    prev: bool,
-    ignore_value: bool,
-    ignore_lease: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Span {
-    key: &'static str,
-    /// No end is one key; an empty one is everything under the prefix.
-    end: Option<&'static str>,
-}
-
-#[derive(Clone, Debug)]
-struct Get {
-    span: Span,
-    at: Option<i64>,
-    limit: i64,
-    sort: Option<(u64, u64)>,
-    keys_only: bool,
-    count_only: bool,
-    min_mod: Option<i64>,
-    max_create: Option<i64>,
-}
-
-#[derive(Clone, Debug)]
-struct Delete {
-    span: Span,
-    prev: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Guard {
-    key: &'static str,
-    whole_prefix: bool,
-    target: u64,
-    op: u64,
-    number: i64,
-    value: String,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Put(Put),
-    Get(Get),
-    Delete(Delete),
-    Txn(Nested),
-}
-
-#[derive(Clone, Debug)]
-struct Nested {
-    when: Vec<Guard>,
-    then: Vec<Step>,
-    otherwise: Vec<Step>,
-}
-
 /// Sends `operations` random operations to both servers and compares all that comes back.
 ///
 /// # Panics
 /// At the first difference, naming the seed, the operation and both answers.
 pub async fn differential(seed: u64, operations: usize, a: Client, b: Client) {
-    let mut choices = Choices(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    // On the heap: with its servers in one future this would be more than a test's stack likes.
+    Box::pin(compare(seed, operations, a, b)).await;
+}
+
+async fn compare(seed: u64, operations: usize, a: Client, b: Client) {
+    let mut choices = Choices::new(seed);
     let mut a = Side::new(a, seed).await;
     let mut b = Side::new(b, seed).await;
     let mut written = 0;
     for n in 0..operations {
         let operation = choose(&mut choices, written, a.compacted);
-        // On the heap: two of these in one future are more than a test's stack likes.
+        // Each on the heap, for the same reason.
         let (from_a, from_b) =
             (Box::pin(a.perform(&operation, n)).await, Box::pin(b.perform(&operation, n)).await);
         assert_eq!(from_a, from_b, "seed {seed}, operation {n}: {operation:#?}");
@@ -153,97 +59,6 @@ pub async fn differential(seed: u64, operations: usize, a: Client, b: Client) {
     for side in [&mut a, &mut b] {
         side.clear().await;
     }
-}
-
-fn choose(choices: &mut Choices, written: i64, compacted: i64) -> Operation {
-    let lease = 1 + (choices.below(LEASES.unsigned_abs()).cast_signed());
-    match choices.below(100) {
-        0..30 => Operation::Put(put(choices)),
-        30..45 => Operation::Get(get(choices, written)),
-        45..55 => Operation::Delete(delete(choices)),
-        55..80 => Operation::Txn(nested(choices, written, 2)),
-        80..85 => Operation::Grant { lease, ttl: choices.of(&[60, 100, 3600]) },
-        85..88 => Operation::Revoke { lease },
-        88..91 => Operation::KeepAlive { lease },
-        91..94 => Operation::TimeToLive { lease },
-        94..98 => {
-            // At the compacted revision itself etcd 3.4 no longer knows the deletions; we do.
-            let from = 1 + choices.below(written.max(1).unsigned_abs()).cast_signed();
-            let from = if from == compacted { from + 1 } else { from };
-            Operation::WatchFrom { from, filter: choices.below(4) }
-        }
-        _ => Operation::Compact { at: compacted + choices.below(30).cast_signed() },
-    }
-}
-
-fn put(choices: &mut Choices) -> Put {
-    let ignore_value = choices.one_in(12);
-    let ignore_lease = choices.one_in(12);
-    Put {
-        key: choices.of(&KEYS),
-        value: if ignore_value && !choices.one_in(8) {
-            String::new()
-        } else {
-            format!("{}", choices.below(5))
-        },
-        lease: if choices.one_in(4) { 1 + choices.below(LEASES.unsigned_abs()).cast_signed() } else { 0 },
-        prev: choices.one_in(2),
-        ignore_value,
-        ignore_lease,
-    }
-}
-
-fn span(choices: &mut Choices) -> Span {
-    let end = match choices.below(4) {
-        0 | 1 => None,
-        2 => Some(""),
-        _ => Some(choices.of(&KEYS)),
-    };
-    Span { key: choices.of(&KEYS), end }
-}
-
-fn get(choices: &mut Choices, written: i64) -> Get {
-    let mut revision = |n| choices.one_in(n).then(|| choices.below(written.unsigned_abs() + 2).cast_signed());
-    let (at, min_mod, max_create) = (revision(3), revision(6), revision(6));
-    Get {
-        span: span(choices),
-        at: at.map(|at| at.max(1)),
-        limit: if choices.one_in(3) { choices.below(4).cast_signed() } else { 0 },
-        sort: choices.one_in(3).then(|| (choices.below(5), choices.below(3))),
-        keys_only: choices.one_in(6),
-        count_only: choices.one_in(6),
-        min_mod: min_mod.map(|at| at.max(1)),
-        max_create: max_create.map(|at| at.max(1)),
-    }
-}
-
-fn delete(choices: &mut Choices) -> Delete {
-    Delete { span: span(choices), prev: choices.one_in(2) }
-}
-
-fn nested(choices: &mut Choices, written: i64, depth: u32) -> Nested {
-    let when = (0..choices.below(3))
-        .map(|_| Guard {
-            key: choices.of(&KEYS),
-            whole_prefix: choices.one_in(4),
-            target: choices.below(5),
-            op: choices.below(4),
-            number: choices.below(written.unsigned_abs() + 2).cast_signed(),
-            value: format!("{}", choices.below(5)),
-        })
-        .collect();
-    let mut steps = |count| -> Vec<Step> {
-        (0..count)
-            .map(|_| match choices.below(if depth > 0 { 10 } else { 8 }) {
-                0..5 => Step::Put(put(choices)),
-                5 | 6 => Step::Get(get(choices, written)),
-                7 => Step::Delete(delete(choices)),
-                _ => Step::Txn(nested(choices, written, depth - 1)),
-            })
-            .collect()
-    };
-    let (then, otherwise) = (steps(3), steps(2));
-    Nested { when, then, otherwise }
 }
 
 impl Side {
@@ -522,10 +337,10 @@ impl Side {
     }
 
     fn at(&self, header: Option<&etcd_client::ResponseHeader>) -> String {
-        self.from_base(header.map_or(0, etcd_client::ResponseHeader::revision))
+        self.distance_of(header.map_or(0, etcd_client::ResponseHeader::revision))
     }
 
-    fn from_base(&self, revision: i64) -> String {
+    fn distance_of(&self, revision: i64) -> String {
         if revision == 0 { "@0".to_owned() } else { format!("@{:+}", revision - self.base) }
     }
 
@@ -537,7 +352,7 @@ impl Side {
     fn kv(&self, kv: Option<&PbKeyValue>) -> String {
         let Some(kv) = kv else { return "none".to_owned() };
         let (name, value) = (self.name(&kv.key), String::from_utf8_lossy(&kv.value));
-        let (created, changed) = (self.from_base(kv.create_revision), self.from_base(kv.mod_revision));
+        let (created, changed) = (self.distance_of(kv.create_revision), self.distance_of(kv.mod_revision));
         format!("{name}={value:?} {created} {changed} v{} l{}", kv.version, kv.lease)
     }
 
@@ -547,22 +362,22 @@ impl Side {
     }
 
     fn range(&self, response: &PbRangeResponse) -> String {
-        let at = self.from_base(response.header.as_ref().map_or(0, |header| header.revision));
+        let at = self.distance_of(response.header.as_ref().map_or(0, |header| header.revision));
         format!("{at} {} of {} more {}", self.kvs(&response.kvs), response.count, response.more)
     }
 
     fn txn_response(&self, response: &PbTxnResponse) -> String {
-        let header = response.header.as_ref().map(|header| self.from_base(header.revision));
+        let header = response.header.as_ref().map(|header| self.distance_of(header.revision));
         let mut out = format!("{header:?} {}:", response.succeeded);
         for response in &response.responses {
             let words = match &response.response {
                 Some(PbTxnOpResponse::ResponseRange(range)) => self.range(range),
                 Some(PbTxnOpResponse::ResponsePut(put)) => {
-                    let at = put.header.as_ref().map(|header| self.from_base(header.revision));
+                    let at = put.header.as_ref().map(|header| self.distance_of(header.revision));
                     format!("{at:?} {}", self.kv(put.prev_kv.as_ref()))
                 }
                 Some(PbTxnOpResponse::ResponseDeleteRange(delete)) => {
-                    let at = delete.header.as_ref().map(|header| self.from_base(header.revision));
+                    let at = delete.header.as_ref().map(|header| self.distance_of(header.revision));
                     format!("{at:?} {} {}", delete.deleted, self.kvs(&delete.prev_kvs))
                 }
                 Some(PbTxnOpResponse::ResponseTxn(nested)) => self.txn_response(nested),

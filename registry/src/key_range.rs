@@ -43,7 +43,7 @@ impl KeyRange {
     /// The entries of `map` whose keys lie in the range, in key order.
     pub(crate) fn of<'a, V>(&self, map: &'a BTreeMap<Bytes, V>) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
         // `BTreeMap::range` panics on a range that ends before it starts, so an empty one never reaches it.
-        let bounds: Option<(Bound<&[u8]>, Bound<&[u8]>)> = match self {
+        let bounds: Option<(Bound<&'_ [u8]>, _)> = match self {
             _ if self.is_empty() => None,
             Self::One(key) => Some((Bound::Included(&key[..]), Bound::Included(&key[..]))),
             Self::Span(start, None) => Some((Bound::Included(&start[..]), Bound::Unbounded)),
