@@ -14,14 +14,13 @@ pub(super) async fn run(session: &Session, args: ResetHeadArgs) -> Result<(), Fa
     let journals = session.select(args.select.selector).await?;
     let outcomes = journals.iter().filter(|journal| !is_suspended(journal)).map(async |journal| {
         let name = name_of(journal);
-        let outcome = match reset(session, name).await {
+        match reset(session, name).await {
             Ok(offset) => Ok(format!("{name} has its write head at {offset}")),
             Err(error) if error.status() == Some(Status::WrongAppendOffset) => {
                 Ok(format!("{name} was not reset, since other appends came first"))
             }
             Err(error) => Err(session.explain(&format!("cannot reset the head of {name}"), &error)),
-        };
-        outcome
+        }
     });
     let mut outcomes = futures::stream::iter(outcomes).buffered(AT_ONCE);
     let mut failures = Vec::new();

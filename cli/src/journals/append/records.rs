@@ -145,7 +145,10 @@ impl<R: BufRead> Iterator for Records<R> {
 mod tests {
     use super::*;
 
-    fn read(input: &[u8], framing: Framing, keyed: bool) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    /// A key and a record.
+    type Pair = (Vec<u8>, Vec<u8>);
+
+    fn read(input: &[u8], framing: Framing, keyed: bool) -> Result<Vec<Pair>, String> {
         Records::new(input, framing, keyed)
             .map(|item| {
                 item.map(|item| (item.key.to_vec(), item.record.to_vec())).map_err(|error| error.to_string())
@@ -158,7 +161,7 @@ mod tests {
         [&MAGIC[..], &length[..], payload].concat()
     }
 
-    fn pairs(expected: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn pairs(expected: &[(&str, &str)]) -> Vec<Pair> {
         expected.iter().map(|(key, record)| (key.as_bytes().to_vec(), record.as_bytes().to_vec())).collect()
     }
 
