@@ -1,0 +1,124 @@
+//! The `ListFragments` RPC: what a journal's content lies in, a page at a time.
+
+use std::time::Duration;
+
+use courant_fragment::index::PageRequest;
+use courant_fragment::store::Stores;
+use courant_proto::duration::GoDuration;
+use courant_proto::fragment::Fragment;
+use courant_proto::name::RequestName;
+use courant_proto::offset::Offset;
+use courant_proto::status::Status;
+use courant_proto::validate::Validate;
+use courant_proto::wire;
+use tokio::time::timeout;
+
+use crate::read;
+use crate::shared::{Shared, Wants};
+
+/// Fragments of a page, if the request does not say.
+const DEFAULT_PAGE: usize = 1000;
+
+/// How long an answer waits for the first listing of the journal's stores: without it, most of the journal would be missing.
+const FIRST_LISTING: Duration = Duration::from_secs(60);
+
+/// Serves one request.
+pub(crate) async fn list_fragments(
+    shared: &Shared,
+    request: wire::FragmentsRequest,
+) -> Result<wire::FragmentsResponse, tonic::Status> {
+    request.validate()?;
+    let name = RequestName::parse(&request.journal)?;
+    let wants = Wants {
+        may_proxy: !request.do_not_proxy,
+        primary: false,
+        create: false,
+        min_revision: 0,
+        header: request.header.as_ref(),
+    };
+    let located = shared.locate(&name.name, &wants).await?;
+    let respond = |status: Status| wire::FragmentsResponse {
+        status: status.into(),
+        header: Some((&located.resolution.header).into()),
+        ..Default::default()
+    };
+    let (Status::Ok, Some(replica)) = (located.resolution.status, &located.replica) else {
+        return Ok(respond(located.resolution.status));
+    };
+    if !replica.spec().flags.may_read() {
+        return Ok(respond(Status::NotAllowed));
+    }
+    if !replica.index.is_refreshed() {
+        read::rpc::refresh(shared, &name.name).await?;
+        let listed = tokio::select! {
+            listed = timeout(FIRST_LISTING, replica.index.refreshed()) => listed,
+            () = shared.closing.cancelled() => Ok(false),
+        };
+        if listed != Ok(true) {
+            return Err(tonic::Status::unavailable(format!(
+                "the fragment stores of journal {} have not been listed yet; see whether they are healthy, and try again",
+                name.name
+            )));
+        }
+    }
+    let page = replica.index.page(&page_request(&request));
+    let ttl = request.signature_ttl.as_ref().and_then(GoDuration::from_wire).and_then(GoDuration::to_std);
+    let fragments = page
+        .fragments
+        .iter()
+        .map(|fragment| describe(&shared.stores, fragment, ttl))
+        .collect::<Result<_, _>>()?;
+    let next_page_token = page.next.map_or(0, Offset::get);
+    Ok(wire::FragmentsResponse { fragments, next_page_token, ..respond(Status::Ok) })
+}
+
+fn page_request(request: &wire::FragmentsRequest) -> PageRequest {
+    PageRequest {
+        from: Offset::new(request.next_page_token).unwrap_or(Offset::ZERO),
+        begin_mod_time: request.begin_mod_time,
+        end_mod_time: request.end_mod_time,
+        limit: usize::try_from(request.page_limit).ok().filter(|limit| *limit > 0).unwrap_or(DEFAULT_PAGE),
+    }
+}
+
+/// A fragment as the answer tells of it, with a URL if one was asked for and it is stored.
+fn describe(
+    stores: &Stores,
+    fragment: &Fragment,
+    ttl: Option<Duration>,
+) -> Result<wire::fragments_response::Fragment, tonic::Status> {
+    let signed_url = match (&fragment.store, ttl) {
+        (Some(url), Some(ttl)) => {
+            let signed = stores.get(url).and_then(|store| store.signed_url(fragment, ttl));
+            signed.map_err(|error| {
+                tonic::Status::unavailable(format!("cannot sign a URL to {fragment}: {error}"))
+            })?
+        }
+        _ => String::new(),
+    };
+    Ok(wire::fragments_response::Fragment { spec: Some(fragment.into()), signed_url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_what_the_request_says_or_a_thousand() {
+        let check = |limit: i32, token: i64, expected: (usize, i64)| {
+            let request = wire::FragmentsRequest {
+                begin_mod_time: 5,
+                end_mod_time: 9,
+                page_limit: limit,
+                next_page_token: token,
+                ..Default::default()
+            };
+            let page = page_request(&request);
+            assert_eq!((page.limit, page.from.get()), expected);
+            assert_eq!((page.begin_mod_time, page.end_mod_time), (5, 9));
+        };
+        check(0, 0, (1000, 0));
+        check(3, 40, (3, 40));
+        check(10_000, i64::MAX, (10_000, i64::MAX));
+    }
+}

@@ -1,0 +1,52 @@
+//! Lineage: which recovered bytes of a journal count, and when it may go on (`docs/adr/0002-lineage.md`).
+//!
+//! ```text
+//!  start-up:  load ─► judge (pure) ─► adopt, cut or quarantine what an earlier process left
+//!  first append ─► LineageKeeper ─► task: may_begin (pure), one transaction for many journals ─► the epoch has begun
+//!  roll ─────────►       │                noted now and then, together; best effort
+//! ```
+//!
+//! One small record per journal, under a root of our own: a cluster's other brokers neither see nor list it.
+
+pub(crate) mod judge;
+mod keeper;
+pub(crate) mod record;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use courant_keyspace::Error;
+use courant_proto::name::JournalName;
+use etcd_client::Client;
+
+use crate::journal_space::Root;
+use crate::transaction::commit::read;
+
+pub(crate) use keeper::{BeginEpoch, EpochOutcome, LineageKeeper, Rolled, Sealing};
+pub(crate) use record::Lineage;
+pub(crate) use task::LineageTask;
+
+/// Reads the records of journals, where there are any: what spools are judged by when a process starts.
+pub(crate) async fn load(
+    etcd: &Client,
+    root: &Root,
+    journals: impl IntoIterator<Item = JournalName>,
+) -> Result<HashMap<JournalName, Lineage>, Error> {
+    let journals: Vec<JournalName> = journals.into_iter().collect();
+    let keys = journals.iter().map(|journal| root.lineage(journal)).collect();
+    let found = read(etcd, keys, || "reading the lineage of recovered spools".to_owned()).await?;
+    let mut records = HashMap::with_capacity(journals.len());
+    for (journal, found) in journals.into_iter().zip(found) {
+        let Some(found) = found else { continue };
+        match Lineage::read(found.value()) {
+            Ok(record) => {
+                records.insert(journal, record);
+            }
+            // Without a record that can be read nothing of the journal counts, and nothing is lost: it is put aside.
+            Err(error) => tracing::error!(%journal, %error, "the lineage of a journal cannot be read"),
+        }
+    }
+    Ok(records)
+}

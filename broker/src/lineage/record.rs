@@ -1,0 +1,154 @@
+//! Pure: a journal's lineage as the registry keeps it, and the record that follows from it when something happens.
+
+use courant_proto::id::ProcessId;
+use courant_proto::offset::Offset;
+use courant_proto::registers::Registers;
+use courant_proto::wire;
+use prost::Message;
+
+/// Most epochs that a record remembers. A journal without a working store forgets the oldest beyond that, and spools that old
+/// count no more; it takes as many restarts with nothing ever stored.
+const MOST_EPOCHS: usize = 512;
+
+/// The lineage of a journal.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lineage {
+    /// Which journal of this name it is.
+    #[prost(int64, tag = "1")]
+    pub(crate) create_revision: i64,
+    /// Everything below this offset is known to be in the store.
+    #[prost(int64, tag = "2")]
+    pub(crate) stored: i64,
+    /// The recent epochs, by ascending number and begin. The last one is the present one.
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) epochs: Vec<Epoch>,
+}
+
+/// A span of a journal's life in which the same members held its bytes.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Epoch {
+    /// One more than the one before.
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    /// Who holds its bytes: every acknowledged one is on all of them.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) members: Vec<wire::process_spec::Id>,
+    /// The offset it starts at.
+    #[prost(int64, tag = "3")]
+    pub(crate) begin: i64,
+    /// The registers there. Only the present epoch keeps them.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) registers: Option<wire::LabelSet>,
+    /// Drawn by whoever began it, so that it knows its own epoch again if the registry's answer was lost.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) attempt: u64,
+    /// Set when its members will commit nothing more in it.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) sealed: Option<Sealed>,
+}
+
+/// How an epoch ended that was closed in order.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Sealed {
+    /// The offset behind its last byte.
+    #[prost(int64, tag = "1")]
+    pub(crate) end: i64,
+    /// The registers there.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) registers: Option<wire::LabelSet>,
+}
+
+/// A record that contradicts itself, or is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("the value is no lineage: {0}")]
+    NoMessage(String),
+    #[error("epochs are not ascending at number {number}, which begins at {begin}")]
+    Disordered { number: u64, begin: i64 },
+}
+
+impl Lineage {
+    /// Reads the registry's value.
+    pub(crate) fn read(value: &[u8]) -> Result<Self, Unreadable> {
+        let record = Self::decode(value).map_err(|error| Unreadable::NoMessage(error.to_string()))?;
+        let first = record.epochs.first().filter(|epoch| epoch.begin < 0);
+        let pairs = record.epochs.windows(2);
+        let later = pairs.filter(|pair| pair[0].number >= pair[1].number || pair[0].begin > pair[1].begin);
+        match first.into_iter().chain(later.map(|pair| &pair[1])).next() {
+            Some(epoch) => Err(Unreadable::Disordered { number: epoch.number, begin: epoch.begin }),
+            None => Ok(record),
+        }
+    }
+
+    /// The present epoch, if there ever was one.
+    pub(crate) fn newest(&self) -> Option<&Epoch> {
+        self.epochs.last()
+    }
+
+    /// The offset below which everything is known to be in the store.
+    pub(crate) fn stored(&self) -> Offset {
+        Offset::new(self.stored).unwrap_or(Offset::ZERO)
+    }
+
+    /// The record with a next epoch.
+    #[must_use]
+    pub(crate) fn followed_by(&self, epoch: Epoch) -> Self {
+        let mut epochs: Vec<Epoch> = self
+            .epochs
+            .iter()
+            // What begins in the store already has nothing to cut that anybody would miss.
+            .filter(|old| old.begin > self.stored)
+            .map(|old| Epoch { registers: None, sealed: None, ..old.clone() })
+            .collect();
+        epochs.push(epoch);
+        epochs.drain(..epochs.len().saturating_sub(MOST_EPOCHS));
+        Self { epochs, ..self.clone() }
+    }
+
+    /// The record after content was stored up to an offset; and if the present epoch is over, with what it ended.
+    #[must_use]
+    pub(crate) fn rolled(&self, stored: Offset, sealed: Option<Sealed>) -> Self {
+        let mut next = self.clone();
+        next.stored = next.stored.max(stored.get());
+        if let (Some(newest), Some(sealed)) = (next.epochs.last_mut(), sealed) {
+            newest.sealed = Some(sealed);
+        }
+        next
+    }
+}
+
+impl Epoch {
+    /// The offset it starts at.
+    pub(crate) fn begin(&self) -> Offset {
+        Offset::new(self.begin).unwrap_or(Offset::ZERO)
+    }
+
+    /// Whether one of these holds its bytes.
+    pub(crate) fn has_any_member(&self, ids: &[ProcessId]) -> bool {
+        self.members
+            .iter()
+            .any(|member| ids.iter().any(|id| id.zone() == member.zone && id.suffix() == member.suffix))
+    }
+
+    /// The registers at its begin.
+    pub(crate) fn registers(&self) -> Registers {
+        registers(self.registers.as_ref())
+    }
+}
+
+impl Sealed {
+    /// The offset behind its last byte.
+    pub(crate) fn end(&self) -> Offset {
+        Offset::new(self.end).unwrap_or(Offset::ZERO)
+    }
+
+    /// The registers there.
+    pub(crate) fn registers(&self) -> Registers {
+        registers(self.registers.as_ref())
+    }
+}
+
+/// Registers of a record. Damaged ones cannot fence anybody, and none does not fence either.
+fn registers(set: Option<&wire::LabelSet>) -> Registers {
+    set.and_then(|set| Registers::try_from(set.clone()).ok()).unwrap_or_default()
+}
