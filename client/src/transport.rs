@@ -1,5 +1,8 @@
 //! The way to a broker: over a network, or within the process. Knows no retries and looks at no answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

@@ -139,9 +139,10 @@ impl Failure {
     }
 
     fn text(&self) -> String {
+        let reason = shown(&self.reason);
         match &*self.advice {
-            "" => format!("{}\n", self.reason),
-            advice => format!("{}\n{advice}\n", self.reason),
+            "" => format!("{reason}\n"),
+            advice => format!("{reason}\n{}\n", shown(advice)),
         }
     }
 
@@ -158,6 +159,22 @@ impl Failure {
         }
         problem.to_string()
     }
+}
+
+/// A text that may quote a request, on one line of bounded length, with nothing that a terminal would act on.
+fn shown(text: &str) -> String {
+    const MOST_CHARS: usize = 1_024;
+    let mut shown = String::with_capacity(text.len().min(MOST_CHARS));
+    for c in text.chars().take(MOST_CHARS) {
+        match c {
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    if shown.len() < text.len() && text.chars().nth(MOST_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The status of HTTP for a status of the protocol.

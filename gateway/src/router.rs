@@ -39,11 +39,11 @@ impl Gateway {
     /// A router has one fallback, so what is merged with this one must have none; that of tonic's routes is
     /// taken away by `Router::reset_fallback`, and unknown gRPC methods are answered here as it would.
     pub fn router(&self) -> Router {
-        Router::new().fallback(handle).with_state(self.clone())
+        Router::new().fallback(handle).with_state(Arc::new(self.clone()))
     }
 }
 
-async fn handle(State(gateway): State<Gateway>, request: Request) -> Response {
+async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let method = request.method().clone();
     let response = answer(&gateway, request).await;
     gateway.config.metrics.answered(&method, response.status());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::Config;
@@ -84,6 +85,9 @@ impl Limited {
     /// The next part that is not empty.
     async fn part(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
+            if self.body.is_end_stream() {
+                return Ok(None);
+            }
             let frame = match tokio::time::timeout(self.idle, self.body.frame()).await {
                 Ok(Some(frame)) => frame.map_err(BodyError::Broken)?,
                 Ok(None) => return Ok(None),

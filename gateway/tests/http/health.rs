@@ -70,3 +70,12 @@ async fn unknown_rpcs_are_unimplemented() {
     let reply = Fake::default().ask(request.body(Body::empty()).unwrap()).await;
     assert_eq!((reply.code.as_u16(), reply.header("grpc-status")), (200, "12"));
 }
+
+#[tokio::test]
+async fn the_routes_of_rpcs_and_of_journals_go_together() {
+    let fake = Fake::default();
+    let rpcs = tonic::service::Routes::default().into_axum_router().reset_fallback();
+    let router = rpcs.merge(fake.router());
+    let reply = ask(router, Request::get("/alive").body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.code, 200);
+}
