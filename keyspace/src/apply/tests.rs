@@ -150,6 +150,8 @@ fn a_bad_update_leaves_the_old_value_until_a_good_one_comes() {
         [UNDECODABLE],
     );
     check(vec![vec![bad()], vec![bad()]], &[KNOWN], &[bad_aside, REFUSED], [UNDECODABLE, REPEATED]);
+    let another_life = vec![vec![put("/known", "bad", (11, 11, 1))]];
+    check(another_life, &[], &[bad_aside, REFUSED], [MISSED_UPDATE, UNDECODABLE]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Decoder for Text {
 
 /// Waits as long as a test may; far beyond what it should take.
 pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(600), future)
+    tokio::time::timeout(Duration::from_secs(120), future)
         .await
         .unwrap_or_else(|_| panic!("{what}: not in time"))
 }
