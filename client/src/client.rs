@@ -76,6 +76,11 @@ impl Client {
         Self { transport, options: Options::default(), seeds }
     }
 
+    /// How patient the client is.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
     /// The same client with other patience.
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {

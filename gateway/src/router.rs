@@ -30,7 +30,8 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway to the broker of a client. How long appends are tried again is the configuration's to say.
     pub fn new(client: Client, config: Config) -> Self {
-        let client = client.with_options(Options { retry_for: config.retry_for, ..Options::default() });
+        let options = Options { retry_for: config.retry_for, ..client.options() };
+        let client = client.with_options(options);
         Self { client, config: Arc::new(config) }
     }
 

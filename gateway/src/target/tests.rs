@@ -60,3 +60,31 @@ fn paths_that_cannot_be_understood() {
         assert_eq!(parse(path), Err(expected), "{path}");
     }
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is encoded, and whether it had to be, a name arrives as it is.
+        #[test]
+        fn names_survive_encoding(name in r"[a-z][a-zA-Z0-9ü %+=.;_-]{3,20}(/[a-zA-Z0-9ü %+=._-]{1,8}){0,3}", all: bool) {
+            let encode = |c: char| match c {
+                '/' | 'a'..='z' if c == '/' || !all => c.to_string(),
+                c => c.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            };
+            let path = format!("/v1/journals/{}", name.chars().map(encode).collect::<String>());
+            prop_assert_eq!(parse(&path), Ok(journal(&name, true)), "{}", path);
+        }
+
+        /// Nothing that comes over the wire is more than refused.
+        #[test]
+        fn any_path_and_query(path in ".{0,40}", query in "[a-z=&;%+0-9-]{0,40}") {
+            let _ = parse(&path);
+            let _ = crate::query::read(Some(&query));
+            let _ = crate::query::fragments(Some(&query));
+            let _ = crate::query::selector(Some(&query));
+        }
+    }
+}
