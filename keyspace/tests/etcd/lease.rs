@@ -158,7 +158,7 @@ async fn a_restarted_process_takes_up_its_lease_while_it_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn announcing_survives_a_lost_reply_and_never_takes_what_is_anothers() {
+async fn announcing_survives_a_lost_reply_and_never_takes_what_belongs_to_another() {
     let server = Server::start(RegistryConfig::default());
     let client = server.client().await;
     let (ours, _) = Lease::establish(client.clone(), config()).await.unwrap();
