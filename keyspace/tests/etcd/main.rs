@@ -9,3 +9,5 @@ mod mirror;
 mod real;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unruly;
