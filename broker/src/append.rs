@@ -11,4 +11,6 @@
 
 pub(crate) mod flow;
 pub(crate) mod group;
+pub(crate) mod receive;
 pub(crate) mod roll;
+pub(crate) mod rpc;

@@ -1,4 +1,45 @@
 //! Serves journals: finds them, puts their appends in order, and reads them back.
+//!
+//! Three paths go through this crate.
+//!
+//! - An **append** is resolved, received whole, and handed to the core that owns its journal; all appends that wait there are decided by a
+//!   pure function and committed with one write (`append`, `core`).
+//! - A **read** is resolved, and follows the journal's index from fragment to fragment, wherever each lies (`read`).
+//! - The **mirror** of the registry says which journals are ours; they become replicas of a core, or stop (`follow`).
+//!
+//! It speaks the protocol's service and nothing of HTTP, and it reaches clocks, disks, stores and the registry through what it was given.
 
 mod append;
+mod apply;
+mod assign;
+mod background;
+mod broker;
+mod config;
+mod core;
+mod error;
+mod follow;
+mod fragments;
+mod heartbeat;
+mod journal_space;
+mod lineage;
+mod list;
+mod member;
+mod metrics;
 mod read;
+mod recovery;
+mod replica;
+mod resolver;
+mod scratch;
+mod service;
+mod shared;
+mod store_health;
+mod suspend;
+mod transaction;
+
+pub use broker::{BackgroundTasks, Broker, Components, Tasks};
+pub use config::Config;
+pub use core::Core;
+pub use courant_fragment::persister::Left as Unpersisted;
+pub use error::Error;
+pub use member::MemberError;
+pub use service::Grpc;

@@ -5,6 +5,8 @@
 //! ```
 
 pub(crate) mod plan;
+pub(crate) mod rpc;
+pub(crate) mod serve;
 
 /// How content is cut into responses.
 #[derive(Clone, Copy, Debug)]

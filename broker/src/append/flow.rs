@@ -206,7 +206,11 @@ mod tests {
         let second = Flow::begin(rates, first.bank(), at(500));
         assert_eq!(second.balance, 500);
         assert_eq!(second.counts(), (0, 0));
-        assert_eq!(Flow::begin(rates, first.bank(), at(3_600_000)).balance, 10_000, "at most ten seconds' worth");
+        assert_eq!(
+            Flow::begin(rates, first.bank(), at(3_600_000)).balance,
+            10_000,
+            "at most ten seconds' worth"
+        );
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Ask {
     pub(crate) union: LabelSet,
     pub(crate) subtract: LabelSet,
     pub(crate) suspend: SuspendAsk,
+    /// Its content is not in memory, and it makes a group of its own.
+    pub(crate) alone: bool,
 }
 
 impl Ask {
@@ -154,7 +156,9 @@ pub(crate) fn turn<'a>(
     let mut registers_at = Vec::new();
     for ask in asks {
         let crowded = !verdicts.is_empty()
-            && (running.bytes.saturating_add(ask.length) > GROUP_BYTES
+            && (ask.alone
+                || first.alone
+                || running.bytes.saturating_add(ask.length) > GROUP_BYTES
                 || running.end != running.furthest && ask.offset == running.furthest);
         if crowded {
             break;
@@ -265,7 +269,6 @@ fn clean(known: &Known, spec: &JournalSpec, now: Timestamp) -> bool {
     let interval = i64::try_from(interval).unwrap_or(i64::MAX);
     known.last_mod_time != 0 && known.last_mod_time < now.secs().saturating_sub(interval)
 }
-
 
 #[cfg(test)]
 pub(super) mod tests;

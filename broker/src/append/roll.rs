@@ -45,9 +45,7 @@ pub(crate) fn flush_deadline(first_append: Timestamp, spec: &JournalSpec) -> Opt
 }
 
 fn flush_is_due(first_append: Option<Timestamp>, spec: &JournalSpec, now: Timestamp) -> bool {
-    first_append
-        .and_then(|first| flush_deadline(first, spec))
-        .is_some_and(|deadline| now.secs() >= deadline)
+    first_append.and_then(|first| flush_deadline(first, spec)).is_some_and(|deadline| now.secs() >= deadline)
 }
 
 #[cfg(test)]

@@ -121,7 +121,12 @@ mod tests {
         let describe = |until| Next::Describe { until: offset(until) };
         let cases = [
             ("content", request(), found(Status::Ok, 10, 50, false), describe(50)),
-            ("head, without block", request(), found(Status::OffsetNotYetAvailable, 10, 0, false), Next::DescribeAndEnd),
+            (
+                "head, without block",
+                request(),
+                found(Status::OffsetNotYetAvailable, 10, 0, false),
+                Next::DescribeAndEnd,
+            ),
             (
                 "head, with block",
                 Request { block: true, ..request() },

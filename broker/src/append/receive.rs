@@ -1,0 +1,192 @@
+//! Receives the content of one append whole, paced by [`flow`](super::flow), before anything of the journal is held.
+//!
+//! Content stays in the buffers it arrived in, which count against one budget of the process; what is too large for that goes to a
+//! scratch file. The append's own digest is taken on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use courant_fragment::disk::DiskFile;
+use courant_proto::fragment::ContentSum;
+use courant_proto::service::AppendRequests;
+use courant_proto::time::Clock;
+use courant_proto::validate::Validate;
+use courant_proto::wire;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use sha1::{Digest, Sha1};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tonic::Status;
+
+use super::flow::{Bank, Flow, Rates, TICK_MILLIS, Underflow};
+use crate::scratch::{Budget, Scratch};
+
+/// Content that was received whole.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) content: Content,
+    pub(crate) length: u64,
+    pub(crate) sum: ContentSum,
+    pub(crate) total_chunks: i64,
+    pub(crate) delayed_chunks: i64,
+}
+
+/// Where the content of an append waits for its commit.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In the buffers it came in, with its share of the process's budget.
+    Memory { chunks: Vec<Bytes>, share: Option<OwnedSemaphorePermit> },
+    /// In a file that nobody else knows.
+    Scratch { file: Arc<dyn DiskFile> },
+}
+
+/// What receiving needs besides the stream.
+pub(crate) struct Terms<'a> {
+    pub(crate) rates: Rates,
+    pub(crate) bank: &'a Mutex<Option<Bank>>,
+    pub(crate) budget: &'a Budget,
+    pub(crate) clock: &'a dyn Clock,
+}
+
+/// Reads content up to the intent to commit and the end of the stream. An error is what the client is told, and nothing of
+/// the append was kept.
+pub(crate) async fn receive(requests: &mut AppendRequests, terms: Terms<'_>) -> Result<Received, Status> {
+    let mut flow = Flow::begin(terms.rates, *terms.bank.lock(), terms.clock.now());
+    let received = Receiver::default().run(requests, &mut flow, &terms).await;
+    if let Some(bank) = flow.bank() {
+        *terms.bank.lock() = Some(bank);
+    }
+    let (total_chunks, delayed_chunks) = flow.counts();
+    received.map(|(content, length, sum)| Received { content, length, sum, total_chunks, delayed_chunks })
+}
+
+#[derive(Default)]
+struct Receiver {
+    chunks: Vec<Bytes>,
+    share: Option<OwnedSemaphorePermit>,
+    scratch: Option<Scratch>,
+    length: u64,
+    sum: Sha1,
+}
+
+impl Receiver {
+    async fn run(
+        mut self,
+        requests: &mut AppendRequests,
+        flow: &mut Flow,
+        terms: &Terms<'_>,
+    ) -> Result<(Content, u64, ContentSum), Status> {
+        let mut ticks = None;
+        let mut intent = false;
+        loop {
+            let next = next_message(requests, flow, terms.clock, &mut ticks).await?;
+            let Some(request) = next else {
+                if intent {
+                    return Ok(self.finish());
+                }
+                return Err(broken("unexpected EOF"));
+            };
+            if intent {
+                return Err(broken("expected EOF after empty Content chunk"));
+            }
+            request.validate().map_err(|invalid| broken(&invalid.to_string()))?;
+            if !request.journal.is_empty() {
+                return Err(broken("expected Content chunk"));
+            }
+            let paid = flow.chunk(request.content.len());
+            if request.content.is_empty() {
+                intent = true;
+            } else {
+                self.keep(request.content, terms.budget).await?;
+            }
+            if !paid {
+                wait_until_paid(flow, terms.clock, &mut ticks).await?;
+            }
+        }
+    }
+
+    async fn keep(&mut self, content: Bytes, budget: &Budget) -> Result<(), Status> {
+        self.sum.update(&content);
+        self.length += content.len() as u64;
+        if let Some(scratch) = &mut self.scratch {
+            return scratch.write(&content);
+        }
+        if budget.take(&mut self.share, self.length) {
+            self.chunks.push(content);
+            return Ok(());
+        }
+        let mut scratch = budget.scratch()?;
+        for chunk in self.chunks.drain(..) {
+            scratch.write(&chunk)?;
+        }
+        self.share = None;
+        scratch.write(&content)?;
+        self.scratch = Some(scratch);
+        Ok(())
+    }
+
+    fn finish(self) -> (Content, u64, ContentSum) {
+        let content = match self.scratch {
+            Some(scratch) => Content::Scratch { file: scratch.into_file() },
+            None => Content::Memory { chunks: self.chunks, share: self.share },
+        };
+        (content, self.length, ContentSum(self.sum.finalize().into()))
+    }
+}
+
+/// The next message. While none comes, the least rate runs down.
+async fn next_message(
+    requests: &mut AppendRequests,
+    flow: &mut Flow,
+    clock: &dyn Clock,
+    ticks: &mut Option<Interval>,
+) -> Result<Option<wire::AppendRequest>, Status> {
+    loop {
+        tokio::select! {
+            biased;
+            message = requests.next() => return message.transpose().map_err(from_client),
+            () = tick(ticks) => {
+                flow.tick(clock.now()).map_err(|Underflow| broken(Underflow::TEXT))?;
+            }
+        }
+    }
+}
+
+async fn wait_until_paid(
+    flow: &mut Flow,
+    clock: &dyn Clock,
+    ticks: &mut Option<Interval>,
+) -> Result<(), Status> {
+    loop {
+        tick(ticks).await;
+        if flow.tick(clock.now()).map_err(|Underflow| broken(Underflow::TEXT))? {
+            return Ok(());
+        }
+    }
+}
+
+/// The next tick of a timer that exists only once something had to be waited for.
+async fn tick(ticks: &mut Option<Interval>) {
+    let period = Duration::from_millis(TICK_MILLIS);
+    let ticks = ticks.get_or_insert_with(|| {
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    });
+    ticks.tick().await;
+}
+
+/// A client that went away keeps its own code; anything else that it sends wrongly is `Unknown`, as with Gazette.
+fn from_client(status: Status) -> Status {
+    match status.code() {
+        tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => status,
+        _ => broken(status.message()),
+    }
+}
+
+/// The fault of a stream that broke the protocol.
+pub(crate) fn broken(what: &str) -> Status {
+    Status::unknown(format!("append stream: {what}"))
+}

@@ -1,0 +1,178 @@
+//! The `Append` RPC: resolve, receive, hand to the owning core, answer.
+
+use std::sync::Arc;
+
+use courant_proto::label::LabelSet;
+use courant_proto::name::{JournalName, RequestName};
+use courant_proto::offset::Offset;
+use courant_proto::selector::LabelSelector;
+use courant_proto::service::AppendRequests;
+use courant_proto::spec::{Suspend, SuspendLevel};
+use courant_proto::status::Status;
+use courant_proto::validate::Validate;
+use courant_proto::wire;
+use courant_proto::wire::append_request::Suspend as WireSuspend;
+use futures::StreamExt;
+use tokio::sync::oneshot;
+
+use super::flow::Rates;
+use super::group::{Ask, SuspendAsk};
+use super::receive::{self, Content, Received, Terms};
+use crate::core::command::{AppendJob, Command, Outcome};
+use crate::shared::Wants;
+use crate::shared::{Located, Shared};
+
+/// How often one request follows its journal to another place before it gives up.
+const MOST_MOVES: usize = 8;
+
+/// Serves one append.
+pub(crate) async fn append(
+    shared: Arc<Shared>,
+    mut requests: AppendRequests,
+) -> Result<wire::AppendResponse, tonic::Status> {
+    let first = match requests.next().await {
+        Some(first) => first?,
+        None => return Err(receive::broken("unexpected EOF")),
+    };
+    first.validate()?;
+    let name = RequestName::parse(&first.journal)?;
+    let suspend = suspend_ask(first.suspend());
+    let mut wants = Wants {
+        may_proxy: !first.do_not_proxy,
+        primary: true,
+        create: true,
+        min_revision: first.min_etcd_revision,
+        header: first.header.as_ref(),
+    };
+    let mut received: Option<Received> = None;
+    for _ in 0..MOST_MOVES {
+        let located = shared.locate(&name.name, &wants).await?;
+        if located.resolution.status == Status::Suspended && suspend == SuspendAsk::Resume {
+            wants.min_revision = resume_fully(&shared, &name.name, &located).await?;
+            continue;
+        }
+        let (Status::Ok, Some(replica)) = (located.resolution.status, &located.replica) else {
+            return Ok(refusal(&located, located.resolution.status));
+        };
+        let spec = replica.spec();
+        if received.is_none() {
+            let terms = Terms {
+                rates: Rates::of(
+                    spec.max_append_rate.map_or(0, |rate| i64::try_from(rate).unwrap_or(i64::MAX)),
+                    shared.config.max_append_rate,
+                    shared.config.min_append_rate,
+                ),
+                bank: &replica.bank,
+                budget: &shared.budget,
+                clock: &*shared.clock,
+            };
+            received = Some(receive::receive(&mut requests, terms).await?);
+        }
+        let Some(Received { content, length, sum, total_chunks, delayed_chunks }) = received.take() else {
+            return Err(tonic::Status::internal("an append lost its content"));
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = AppendJob {
+            journal: name.name.clone(),
+            create_revision: replica.create_revision,
+            ask: ask(&first, length, &content, suspend)?,
+            content,
+            reply,
+        };
+        shared.cores.send(&name.name, Command::Append(Box::new(job))).await?;
+        let outcome = answer.await.map_err(|_| crate::core::stopping())?;
+        match outcome {
+            Outcome::Committed { begin, end, codec, registers } => {
+                return Ok(wire::AppendResponse {
+                    status: Status::Ok as i32,
+                    header: Some((&located.resolution.header).into()),
+                    commit: Some(wire::Fragment {
+                        journal: name.name.as_str().to_owned(),
+                        begin: begin.get(),
+                        end: end.get(),
+                        sum: Some(sum.into()),
+                        compression_codec: codec.to_wire() as i32,
+                        ..Default::default()
+                    }),
+                    registers: Some(registers.labels().into()),
+                    total_chunks,
+                    delayed_chunks,
+                    store_health_error: String::new(),
+                });
+            }
+            Outcome::Refused { status, registers, detail } => {
+                let mut response = refusal(&located, status);
+                response.registers = registers.map(|registers| registers.labels().into());
+                response.store_health_error = detail.unwrap_or_default();
+                return Ok(response);
+            }
+            Outcome::Broken(text) => return Err(tonic::Status::unknown(text)),
+            Outcome::Fault(fault) => return Err(fault),
+            Outcome::Resuspend { level, offset, content } => {
+                wants.min_revision = shared.resuspend(&name.name, Suspend { level, offset }).await?;
+                if level != SuspendLevel::None {
+                    return Ok(refusal(&located, Status::Suspended));
+                }
+                received = Some(Received { content, length, sum, total_chunks, delayed_chunks });
+            }
+            Outcome::Moved { content } => {
+                wants.min_revision = located.resolution.header.etcd.revision.saturating_add(1);
+                received = Some(Received { content, length, sum, total_chunks, delayed_chunks });
+            }
+        }
+    }
+    Err(tonic::Status::unavailable(format!(
+        "journal {} keeps moving or changing its suspension; nothing was committed, try again",
+        name.name
+    )))
+}
+
+/// Ends a full suspension, and returns the revision at which it has ended.
+async fn resume_fully(
+    shared: &Shared,
+    journal: &JournalName,
+    located: &Located,
+) -> Result<i64, tonic::Status> {
+    let offset = located
+        .resolution
+        .item
+        .as_ref()
+        .and_then(|item| item.spec.suspend.as_ref())
+        .map_or(Offset::ZERO, |suspend| suspend.offset);
+    shared.resuspend(journal, Suspend { level: SuspendLevel::None, offset }).await
+}
+
+fn refusal(located: &Located, status: Status) -> wire::AppendResponse {
+    wire::AppendResponse {
+        status: status as i32,
+        header: Some((&located.resolution.header).into()),
+        ..Default::default()
+    }
+}
+
+fn suspend_ask(suspend: WireSuspend) -> SuspendAsk {
+    match suspend {
+        WireSuspend::Resume => SuspendAsk::Resume,
+        WireSuspend::NoResume => SuspendAsk::NoResume,
+        WireSuspend::IfFlushed => SuspendAsk::IfFlushed,
+        WireSuspend::Now => SuspendAsk::Now,
+        WireSuspend::Keep => SuspendAsk::Keep,
+    }
+}
+
+fn ask(
+    first: &wire::AppendRequest,
+    length: u64,
+    content: &Content,
+    suspend: SuspendAsk,
+) -> Result<Ask, tonic::Status> {
+    Ok(Ask {
+        length,
+        offset: Offset::new(first.offset).unwrap_or(Offset::ZERO),
+        check: first.check_registers.clone().map(LabelSelector::try_from).transpose()?,
+        union: first.union_registers.clone().map(LabelSet::try_from).transpose()?.unwrap_or_default(),
+        subtract: first.subtract_registers.clone().map(LabelSet::try_from).transpose()?.unwrap_or_default(),
+        suspend,
+        alone: matches!(content, Content::Scratch { .. }),
+    })
+}

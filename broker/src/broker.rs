@@ -1,0 +1,311 @@
+//! A broker: opened from its data folder and the registry, run in the background, drained at the end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use courant_fragment::disk::Disk;
+use courant_fragment::persister::{self, Journal, Journals, Left as Unpersisted, Persister, PersisterHandle};
+use courant_fragment::spool::log::SpoolLog;
+use courant_fragment::spool::recover::Recovery;
+use courant_fragment::spool::volume::Layout;
+use courant_fragment::spool::{ClusterId, Identity};
+use courant_fragment::store::Stores;
+use courant_keyspace::LeaseConfig;
+use courant_proto::endpoint::Endpoint;
+use courant_proto::id::ProcessId;
+use courant_proto::spec::BrokerSpec;
+use courant_proto::time::Clock;
+use courant_proto::wire::journal_server::JournalServer;
+use futures::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assign::Assigner;
+use crate::background::Background;
+use crate::config::Config;
+use crate::core::command::Command;
+use crate::core::{Core, Cores};
+use crate::error::Error;
+use crate::follow::Follower;
+use crate::heartbeat::{self, Pulse};
+use crate::journal_space::{Root, SpaceMirror};
+use crate::lineage::LineageTask;
+use crate::member::{Join, Member};
+use crate::metrics::Metrics;
+use crate::recovery;
+use crate::replica::Replicas;
+use crate::scratch::Budget;
+use crate::service::Grpc;
+use crate::shared::Shared;
+
+/// What a broker reaches the outside by. A simulation gives it others.
+pub struct Components {
+    /// The registry.
+    pub etcd: etcd_client::Client,
+    /// Where spools lie.
+    pub disk: Arc<dyn Disk>,
+    /// Where fragments go.
+    pub stores: Arc<Stores>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Threads for everything but journals: stores, codecs, the registry, the mirror.
+    pub background: Handle,
+    /// Entropy that everything random in the broker grows from.
+    pub seed: u64,
+}
+
+impl fmt::Debug for Components {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Components").finish_non_exhaustive()
+    }
+}
+
+/// A handle on a broker of this process. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub(crate) shared: Arc<Shared>,
+    persister: PersisterHandle,
+    tasks: TaskTracker,
+    member: Member,
+}
+
+/// What a broker needs run, besides its handle.
+#[derive(Debug)]
+pub struct Tasks {
+    /// The cores; each wants a thread of its own with a runtime of its own.
+    pub cores: Vec<Core>,
+    /// Everything else, for the background.
+    pub background: BackgroundTasks,
+}
+
+/// The background half of a broker.
+#[derive(Default)]
+pub struct BackgroundTasks {
+    jobs: Vec<(&'static str, Job)>,
+}
+
+type Job =
+    Box<dyn FnOnce(CancellationToken) -> futures::future::BoxFuture<'static, Result<(), Error>> + Send>;
+
+impl fmt::Debug for BackgroundTasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.jobs.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Journals as the persister asks for them.
+#[derive(Debug)]
+struct Specs {
+    mirror: SpaceMirror,
+    me: ProcessId,
+}
+
+impl Journals for Specs {
+    fn look_up(&self, identity: &Identity) -> Option<Journal> {
+        let space = self.mirror.snapshot();
+        let item = space.item(&identity.journal)?;
+        let is_primary = space.route(&identity.journal).primary_member() == Some(&self.me);
+        (item.create_revision == identity.create_revision).then_some(Journal { spec: item.spec, is_primary })
+    }
+}
+
+impl Broker {
+    /// Opens a broker: takes its place among the members, recovers its spools, asks lineage which of them count, and
+    /// loads the mirror. Nothing is served before its [`Tasks`] run.
+    pub async fn open(
+        config: Config,
+        components: Components,
+        metrics: &mut Registry,
+    ) -> Result<(Self, Tasks), Error> {
+        let Components { etcd, disk, stores, clock, background: runtime, seed } = components;
+        let root = Arc::new(Root::parse(&config.prefix)?);
+        let pulse = Pulse::new();
+        let gate = {
+            let pulse = pulse.clone();
+            Arc::new(move || pulse.is_alive())
+        };
+        let spec = BrokerSpec {
+            id: config.id.clone(),
+            endpoint: Endpoint::parse(&config.endpoint)?,
+            journal_limit: config.journal_limit,
+            exiting: false,
+        };
+        let lease =
+            LeaseConfig { ttl: config.lease_ttl, adopt: config.previous_lease, gate: Some(gate), seed };
+        let join = Join { root: Arc::clone(&root), spec, lease };
+        let (member, member_task) = Member::join(etcd.clone(), join).await?;
+        let mirror_config = courant_keyspace::Config { seed, ..Default::default() };
+        let (mirror, feed) = SpaceMirror::load(etcd.clone(), Arc::clone(&root), mirror_config).await?;
+        let cluster = ClusterId(mirror.snapshot().etcd().cluster_id);
+
+        let layout = Layout { segment_bytes: config.segment_bytes, seed, ..Layout::default() };
+        let (lineage, lineage_task) = LineageTask::new(etcd.clone(), Arc::clone(&root), seed);
+        let Recovery { volume, journals, .. } =
+            recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
+        let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd).await?;
+
+        let tasks = TaskTracker::new();
+        let metrics = Metrics::new(metrics);
+        let (cores, mailboxes) = Cores::new(config.cores);
+        let specs = Specs { mirror: mirror.clone(), me: config.id.clone() };
+        let (persister_task, persister) = Persister::new(
+            persister::Config::default(),
+            Arc::clone(&stores),
+            Arc::new(specs),
+            Arc::clone(&clock),
+            StdRng::seed_from_u64(seed),
+        );
+        let background = Background {
+            me: config.id.clone(),
+            runtime,
+            tasks: tasks.clone(),
+            mirror: mirror.clone(),
+            stores: Arc::clone(&stores),
+            lineage: lineage.clone(),
+            persister: persister.clone(),
+            // Each core puts its own in its place.
+            reports: mpsc::channel(1).0,
+            cores: cores.clone(),
+        };
+        let core_tasks = mailboxes
+            .into_iter()
+            .enumerate()
+            .map(|(number, mailbox)| {
+                let log = SpoolLog::new(Arc::clone(&volume), u32::try_from(number).unwrap_or(u32::MAX));
+                Core::new(number, mailbox, log, Arc::clone(&clock), background.clone(), metrics.clone())
+            })
+            .collect();
+        let (followed_sender, followed) = watch::channel(0);
+        let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
+        let beat = config.lease_ttl / 8;
+        let assigner = Assigner::new(etcd.clone(), mirror.clone(), config.id.clone(), seed);
+        let shared = Arc::new(Shared {
+            config,
+            clock,
+            etcd,
+            mirror: mirror.clone(),
+            stores: Arc::clone(&stores),
+            lineage,
+            cores: cores.clone(),
+            replicas: Replicas::default(),
+            followed,
+            budget,
+            metrics,
+            closing: CancellationToken::new(),
+        });
+        let follower = Follower::new(Arc::clone(&shared), judged, followed_sender);
+        let mut jobs = BackgroundTasks::default();
+        jobs.add("the mirror", move |cancel| feed.run(cancel));
+        jobs.add("the member's place", move |cancel| member_task.run(mirror, cancel));
+        jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
+        jobs.add("the persister", move |cancel| endless(persister_task.run(cancel)));
+        jobs.add("the replicas", move |cancel| follower.run(cancel));
+        jobs.add("the assigner", move |cancel| endless(assigner.run(cancel)));
+        jobs.add("the stores", move |cancel| endless(async move { stores.run(cancel).await }));
+        jobs.add("the heartbeat", move |cancel| heartbeat::run(cores, pulse, beat, cancel));
+        jobs.add("the sweeper", move |cancel| recovery::sweep(volume, cancel));
+        let broker = Self { shared, persister, tasks, member };
+        Ok((broker, Tasks { cores: core_tasks, background: jobs }))
+    }
+
+    /// The service for a tonic server.
+    pub fn grpc(&self) -> JournalServer<Grpc> {
+        JournalServer::new(Grpc(self.clone()))
+    }
+
+    /// The lease of this member, to be taken over by the next process of this data folder.
+    pub fn lease(&self) -> i64 {
+        self.member.lease_id()
+    }
+
+    /// Whether the broker can serve: its place is held, and its replicas follow the mirror.
+    pub fn is_ready(&self) -> bool {
+        self.member.lease().is_held()
+            && *self.shared.followed.borrow() >= self.member.joined()
+            && !self.shared.closing.is_cancelled()
+    }
+
+    /// Journals that this broker holds.
+    pub fn journals(&self) -> usize {
+        self.shared.replicas.len()
+    }
+
+    /// Ends reads that wait, so that connections can end.
+    pub fn close_streams(&self) {
+        self.shared.closing.cancel();
+    }
+
+    /// Closes all spools and persists what they hold, for at most `bound`. What could not be persisted is returned, and stays in
+    /// the data folder.
+    pub async fn drain(&self, bound: Duration) -> Vec<Unpersisted> {
+        let until = Instant::now() + bound;
+        self.close_streams();
+        for core in 0..self.shared.cores.count() {
+            let (done, rolled) = oneshot::channel();
+            if self.shared.cores.send_to(core, Command::Drain { done }).await.is_ok() {
+                // A core that hangs is not waited for beyond the bound.
+                let _ = timeout_at(until, rolled).await;
+            }
+        }
+        let left = self.persister.drain(until.saturating_duration_since(Instant::now())).await;
+        for core in 0..self.shared.cores.count() {
+            // What was persisted is released by the turn that this beat comes after.
+            let (reply, released) = oneshot::channel();
+            if self.shared.cores.send_to(core, Command::Beat { reply }).await.is_ok() {
+                let _ = timeout_at(until, released).await;
+            }
+        }
+        self.tasks.close();
+        left
+    }
+}
+
+/// A job that has no fault of its own.
+async fn endless(job: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    job.await;
+    Ok(())
+}
+
+impl BackgroundTasks {
+    fn add<F, E>(&mut self, name: &'static str, job: impl FnOnce(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let job = move |cancel: CancellationToken| {
+            let running = job(cancel);
+            Box::pin(async move {
+                running.await.map_err(|error| Error::Ended { part: name, reason: error.to_string() })
+            }) as BoxFuture<'static, Result<(), Error>>
+        };
+        self.jobs.push((name, Box::new(job)));
+    }
+
+    /// Runs all of them until `cancel`. The first that fails stops the others, and is returned.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
+        let stop = cancel.child_token();
+        let mut running = JoinSet::new();
+        for (_, job) in self.jobs {
+            running.spawn(job(stop.clone()));
+        }
+        let mut outcome = Ok(());
+        while let Some(ended) = running.join_next().await {
+            let ended = ended.unwrap_or_else(|panic| {
+                Err(Error::Ended { part: "a background task", reason: panic.to_string() })
+            });
+            if outcome.is_ok() && ended.is_err() {
+                outcome = ended;
+            }
+            stop.cancel();
+        }
+        outcome
+    }
+}

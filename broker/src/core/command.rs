@@ -1,0 +1,96 @@
+//! What a core can be told, and what it answers.
+
+use std::sync::Arc;
+
+use courant_fragment::spool::recover::RecoveredJournal;
+use courant_proto::codec::Codec;
+use courant_proto::fragment::Fragment;
+use courant_proto::name::JournalName;
+use courant_proto::offset::Offset;
+use courant_proto::registers::Registers;
+use courant_proto::spec::SuspendLevel;
+use courant_proto::status::Status;
+use tokio::sync::oneshot;
+
+use crate::append::group::Ask;
+use crate::append::receive::Content;
+use crate::lineage::EpochOutcome;
+use crate::recovery::Adoptable;
+use crate::replica::Replica;
+
+/// One message in a core's mailbox.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Append content that was received whole.
+    Append(Box<AppendJob>),
+    /// The journal is ours from here on.
+    Start(Box<Start>),
+    /// Put aside what an earlier process left, for a reason: it counts for nothing.
+    SetAside { journal: Box<RecoveredJournal>, reason: String },
+    /// The journal is not ours any more. Its content is persisted unless it was deleted.
+    Stop { journal: JournalName, create_revision: i64, deleted: bool },
+    /// List the journal's stores, if they were never listed or that is too long ago.
+    Refresh { journal: JournalName },
+    /// The stores of a journal were listed.
+    Refreshed { journal: JournalName, create_revision: i64, outcome: Result<Vec<Fragment>, Unhealthy> },
+    /// The registry has recorded an epoch, or says why not.
+    EpochBegan { journal: JournalName, create_revision: i64, outcome: EpochOutcome },
+    /// Close the journal's open spool.
+    Roll { journal: JournalName },
+    /// Close all open spools and hand them to the persister; told when that is done.
+    Drain { done: oneshot::Sender<()> },
+    /// Still alive?
+    Beat { reply: oneshot::Sender<()> },
+}
+
+/// A journal for a core to own.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) replica: Arc<Replica>,
+    /// What an earlier process of this data folder left of the journal, after lineage was asked.
+    pub(crate) recovered: Option<Adoptable>,
+}
+
+/// An append that was received whole.
+#[derive(Debug)]
+pub(crate) struct AppendJob {
+    pub(crate) journal: JournalName,
+    pub(crate) create_revision: i64,
+    pub(crate) ask: Ask,
+    pub(crate) content: Content,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// The first store of a journal does not work, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unhealthy(pub(crate) String);
+
+/// What came of an append.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Committed {
+        begin: Offset,
+        end: Offset,
+        codec: Codec,
+        registers: Registers,
+    },
+    Refused {
+        status: Status,
+        registers: Option<Registers>,
+        detail: Option<String>,
+    },
+    /// The stream broke a rule, in the words that clients know.
+    Broken(&'static str),
+    /// The suspension must change to this first; the content is given back.
+    Resuspend {
+        level: SuspendLevel,
+        offset: Offset,
+        content: Content,
+    },
+    /// The journal is not here any more; the content is given back.
+    Moved {
+        content: Content,
+    },
+    /// Nothing was committed, for a reason that may pass.
+    Fault(tonic::Status),
+}

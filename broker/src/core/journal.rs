@@ -1,0 +1,197 @@
+//! The half of a replica that its core alone touches: the open spool, and the appends that wait for their turn.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use courant_fragment::index::LocalExtent;
+use courant_fragment::spool::digest::Digest;
+use courant_fragment::spool::log::SpoolLog;
+use courant_fragment::spool::{Spool, SpoolId};
+use courant_proto::codec::Codec;
+use courant_proto::offset::Offset;
+use courant_proto::registers::Registers;
+use courant_proto::status::Status;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::oneshot;
+
+use super::command::{AppendJob, Outcome};
+use crate::append::group::{Ask, Group, Known, Standing, Verdict};
+use crate::append::receive::Content;
+use crate::append::roll::OpenSpool;
+use crate::replica::Replica;
+
+/// Chunks below this are joined with their neighbours: a tailing reader gets one response for a group of small appends.
+const SMALL: usize = 4096;
+
+/// Joined chunks end at this length.
+const JOINED: usize = 32 << 10;
+
+/// A journal as its core holds it.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) replica: Arc<Replica>,
+    /// None until the first epoch of the journal begins here, unless an earlier process left one.
+    pub(super) spool: Option<SpoolId>,
+    pub(super) epoch: Option<u64>,
+    /// Whether nothing that was committed can lie behind the head of the spool.
+    pub(super) certain: bool,
+    pub(super) floor: Offset,
+    pub(super) queue: VecDeque<Waiting>,
+    /// Listed among those whose queue is looked at in this turn.
+    pub(super) ready: bool,
+    pub(super) refreshing: bool,
+    pub(super) beginning: bool,
+    /// Used since its stores were listed last.
+    pub(super) used: bool,
+    /// When something was committed last, in Unix seconds.
+    pub(super) committed_at: i64,
+    pub(super) head: Option<Gauge>,
+}
+
+/// An append that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) ask: Ask,
+    pub(super) content: Content,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+impl From<AppendJob> for Waiting {
+    fn from(job: AppendJob) -> Self {
+        Self { ask: job.ask, content: job.content, reply: job.reply }
+    }
+}
+
+impl Owned {
+    pub(super) fn new(replica: Arc<Replica>, spool: Option<SpoolId>) -> Self {
+        Self {
+            replica,
+            spool,
+            epoch: None,
+            certain: true,
+            floor: Offset::ZERO,
+            queue: VecDeque::new(),
+            ready: false,
+            refreshing: false,
+            beginning: false,
+            used: false,
+            committed_at: 0,
+            head: None,
+        }
+    }
+
+    /// The journal as the rules of a group see it, with its open spool.
+    pub(super) fn standing(&self, spool: Option<&Spool>) -> Standing {
+        Standing {
+            spool: OpenSpool {
+                begin: spool.map_or(Offset::ZERO, Spool::begin),
+                end: spool.map_or(Offset::ZERO, Spool::end),
+                first_append: spool.and_then(Spool::first_append),
+            },
+            registers: spool.map(|spool| spool.registers().clone()).unwrap_or_default(),
+            epoch: self.epoch,
+            floor: self.floor,
+        }
+    }
+
+    /// What the index amounts to.
+    pub(super) fn known(&self) -> Known {
+        let summary = self.replica.index.summary();
+        Known {
+            refreshed: self.replica.index.is_refreshed(),
+            begin: summary.begin,
+            end: summary.end,
+            last_mod_time: summary.mod_time,
+        }
+    }
+
+    /// The open spool.
+    pub(super) fn spool<'a>(&self, log: &'a SpoolLog) -> Option<&'a Spool> {
+        self.spool.and_then(|spool| log.spool(spool))
+    }
+
+    /// Lists a spool that will not grow any more.
+    pub(super) fn publish_complete(&self, spool: &Spool) {
+        self.replica.index.committed(extent(spool, spool.digest().cloned().unwrap_or_default()), &[]);
+        self.replica.index.completed(spool.id(), spool.sum());
+    }
+
+    /// Publishes what a spool holds, with the content of its last commit for tailing readers.
+    pub(super) fn publish(&self, spool: &Spool, tail: &[Bytes]) {
+        if let Some(digest) = spool.digest() {
+            self.replica.index.committed(extent(spool, digest.clone()), tail);
+        }
+    }
+
+    /// Answers everything that waits in the same way.
+    pub(super) fn answer_all(&mut self, outcome: impl Fn(Content) -> Outcome) {
+        for waiting in self.queue.drain(..) {
+            // An asker that went away wants no answer.
+            let _ = waiting.reply.send(outcome(waiting.content));
+        }
+    }
+}
+
+fn extent(spool: &Spool, digest: Digest) -> LocalExtent {
+    LocalExtent {
+        spool: spool.id(),
+        begin: spool.begin(),
+        end: spool.end(),
+        digest,
+        codec: spool.codec(),
+        content: Arc::clone(spool.content()),
+    }
+}
+
+/// The content of a group, in order: the chunks of all appends that got a span. Small ones are joined.
+pub(super) fn gather(group: &Group, waiting: &mut [Waiting]) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    let mut joined = BytesMut::new();
+    for (verdict, waiting) in group.verdicts.iter().zip(waiting) {
+        let Content::Memory { chunks: content, .. } = &mut waiting.content else { continue };
+        if !matches!(verdict, Verdict::Span { begin, end } if end > begin) {
+            continue;
+        }
+        for chunk in mem::take(content) {
+            if chunk.len() >= SMALL {
+                if !joined.is_empty() {
+                    chunks.push(joined.split().freeze());
+                }
+                chunks.push(chunk);
+                continue;
+            }
+            if joined.len() + chunk.len() > JOINED {
+                chunks.push(joined.split().freeze());
+            }
+            joined.extend_from_slice(&chunk);
+        }
+    }
+    if !joined.is_empty() {
+        chunks.push(joined.freeze());
+    }
+    chunks
+}
+
+/// Tells every append of a committed group what came of it.
+pub(super) fn answer(group: Group, waiting: Vec<Waiting>, before: &Registers, codec: Codec) {
+    let Group { verdicts, registers_at, .. } = group;
+    for ((verdict, registers), waiting) in verdicts.into_iter().zip(registers_at).zip(waiting) {
+        let registers = registers.unwrap_or_else(|| before.clone());
+        let outcome = match verdict {
+            Verdict::Span { begin, end } => Outcome::Committed { begin, end, codec, registers },
+            Verdict::Refused(status) => Outcome::Refused {
+                status,
+                registers: (status == Status::RegisterMismatch).then_some(registers),
+                detail: None,
+            },
+            Verdict::Broken(text) => Outcome::Broken(text),
+            Verdict::Resuspend { level, offset } => {
+                Outcome::Resuspend { level, offset, content: waiting.content }
+            }
+        };
+        // An asker that went away has its append committed all the same: the outcome was decided.
+        let _ = waiting.reply.send(outcome);
+    }
+}

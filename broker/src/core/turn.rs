@@ -1,0 +1,209 @@
+//! One turn of a core: decide every journal that has appends, write the log once, publish and answer.
+
+use std::mem;
+
+use bytes::Bytes;
+use courant_fragment::error::Error;
+use courant_fragment::spool::log::{Commit, Opening, Source, Turn as LogTurn};
+use courant_fragment::spool::{Identity, SpoolId};
+use courant_proto::name::JournalName;
+use courant_proto::registers::Registers;
+use courant_proto::spec::JournalSpec;
+use courant_proto::time::Timestamp;
+use tonic::Status;
+
+use super::command::Outcome;
+use super::journal::{self, Owned, Waiting};
+use super::run::Core;
+use super::wheel::Due;
+use crate::append::group::{self, Group, Turn};
+use crate::append::receive::Content;
+use crate::append::roll;
+use crate::background::Epoch;
+use crate::metrics;
+
+/// A journal without appends for so long lets go of what only a busy one needs, in seconds.
+pub(super) const REST_SECONDS: i64 = 10;
+
+/// A group that is staged in the log, and counts when the log was written.
+struct Staged {
+    journal: JournalName,
+    group: Group,
+    waiting: Vec<Waiting>,
+    /// The spool that the group goes to, if it has content or begins one.
+    spool: Option<SpoolId>,
+    /// The spool that the group closed.
+    completed: Option<SpoolId>,
+    tail: Vec<Bytes>,
+    /// The registers before the group.
+    before: Registers,
+}
+
+impl Core {
+    /// Decides what waits, and writes it.
+    pub(super) fn turn(&mut self) {
+        let ready = mem::take(&mut self.state.ready);
+        if ready.is_empty() && self.state.released.is_empty() && !self.log.wants_turn() {
+            self.state.ready = ready;
+            return;
+        }
+        let now = self.clock.now();
+        let mut staged = Vec::with_capacity(ready.len());
+        let mut turn = self.log.turn();
+        for spool in self.state.released.drain(..) {
+            // One that the log does not know any more needs no release.
+            let _ = turn.release(spool);
+        }
+        for journal in &ready {
+            let Some(owned) = self.state.journals.get_mut(journal) else { continue };
+            owned.ready = false;
+            let spec = owned.replica.spec();
+            let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
+            let asks = owned.queue.iter().map(|waiting| &waiting.ask);
+            match group::turn(&standing, &owned.known(), &spec, asks, now) {
+                Turn::Rest => {}
+                Turn::Refresh => {
+                    if !mem::replace(&mut owned.refreshing, true) {
+                        self.background.list_stores(journal.clone(), owned.replica.create_revision, spec);
+                    }
+                }
+                Turn::Begin { begin, accept_loss } => {
+                    if !mem::replace(&mut owned.beginning, true) {
+                        self.background.begin_epoch(Epoch {
+                            journal: journal.clone(),
+                            create_revision: owned.replica.create_revision,
+                            contributed: owned.spool.filter(|_| owned.certain).map(|_| standing.spool.end),
+                            begin,
+                            accept_loss,
+                            store_end: owned.known().end,
+                            registers: standing.registers,
+                        });
+                    }
+                }
+                Turn::Commit(group) => {
+                    match stage(&mut turn, journal, owned, group, standing.registers, &spec, now) {
+                        Ok(one) => staged.push(one),
+                        Err(fault) => {
+                            tracing::warn!(%journal, %fault, "cannot stage a commit");
+                            owned.answer_all(|_| Outcome::Fault(refused(&fault)));
+                        }
+                    }
+                }
+            }
+        }
+        let bytes = staged.iter().map(|one| one.group.end.distance_from(one.group.begin).unwrap_or(0)).sum();
+        match turn.write() {
+            Ok(_) => self.publish(staged, bytes, now),
+            Err(fault) => {
+                tracing::warn!(%fault, "cannot write the log; nothing of this turn was committed");
+                self.metrics.rolled_back(bytes);
+                for one in staged {
+                    for waiting in one.waiting {
+                        let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
+                    }
+                }
+            }
+        }
+        let mut ready = ready;
+        ready.clear();
+        // Journals whose queue was longer than a group are ready again, and the buffer serves the next turn.
+        ready.append(&mut self.state.ready);
+        self.state.ready = ready;
+    }
+
+    /// The open spool of a journal was closed with content: its sum is known, and the persister takes it on.
+    pub(super) fn completed(&mut self, journal: &JournalName, completed: SpoolId) {
+        self.metrics.spool_completed();
+        if let (Some(owned), Some(spool)) = (self.state.journals.get(journal), self.log.spool(completed)) {
+            owned.replica.index.completed(completed, spool.sum());
+        }
+        self.persist(completed);
+    }
+
+    fn publish(&mut self, staged: Vec<Staged>, bytes: u64, now: Timestamp) {
+        let mut appends = 0;
+        for one in staged {
+            appends += one.waiting.len();
+            if let Some(completed) = one.completed {
+                self.completed(&one.journal, completed);
+            }
+            let Some(owned) = self.state.journals.get_mut(&one.journal) else { continue };
+            if let Some(spool) = one.spool.and_then(|spool| self.log.spool(spool)) {
+                owned.spool = Some(spool.id());
+                if spool.end() > spool.begin() {
+                    let journal = &one.journal;
+                    owned.publish(spool, &one.tail);
+                    owned.committed_at = now.secs();
+                    let gauge = owned.head.get_or_insert_with(|| self.metrics.write_head(journal));
+                    metrics::set_head(gauge, spool.end());
+                    let first = one.group.begin == spool.begin();
+                    let deadline = spool
+                        .first_append()
+                        .filter(|_| first)
+                        .and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
+                    if let Some(deadline) = deadline {
+                        self.state.wheel.set(journal, Due::Flush, deadline);
+                    }
+                    if !self.state.wheel.has(journal, Due::Rest) {
+                        self.state.wheel.set(journal, Due::Rest, now.secs().saturating_add(REST_SECONDS));
+                    }
+                }
+            }
+            let codec =
+                owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, |spool| spool.codec());
+            journal::answer(one.group, one.waiting, &one.before, codec);
+            if !owned.queue.is_empty() && !mem::replace(&mut owned.ready, true) {
+                self.state.ready.push(one.journal);
+            }
+        }
+        if bytes > 0 {
+            self.metrics.committed(appends, bytes);
+        }
+    }
+}
+
+/// Stages a group: the roll, if one is due, and the content of all its appends as one commit.
+fn stage(
+    turn: &mut LogTurn<'_>,
+    journal: &JournalName,
+    owned: &mut Owned,
+    group: Group,
+    before: Registers,
+    spec: &JournalSpec,
+    now: Timestamp,
+) -> Result<Staged, Error> {
+    let mut spool = None;
+    let mut completed = None;
+    if let (Some(begin), Some(epoch), Some(open)) = (group.roll, owned.epoch, owned.spool) {
+        let registers = turn.spool(open).map(|open| open.registers().clone()).unwrap_or_default();
+        let identity =
+            Identity { journal: journal.clone(), create_revision: owned.replica.create_revision, epoch };
+        let rolled = turn.roll(open, Opening { identity, begin, codec: spec.fragment.codec, registers })?;
+        spool = Some(rolled.opened);
+        completed = rolled.completed;
+    }
+    let mut tail = Vec::new();
+    if group.end > group.begin {
+        // A group with content was decided in an epoch that has begun, and an epoch begins with a spool.
+        let open = spool.or(owned.spool).ok_or(Error::UnknownSpool(SpoolId(0)))?;
+        let waiting = owned.queue.make_contiguous();
+        let registers = group.registers.as_ref();
+        if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first() {
+            let content = Source::File { file: &**file, length: ask.length };
+            turn.commit(open, Commit { content, registers, now })?;
+        } else {
+            tail = journal::gather(&group, waiting);
+            turn.commit(open, Commit { content: Source::Memory(&tail), registers, now })?;
+        }
+        spool = Some(open);
+    }
+    let waiting = owned.queue.drain(..group.verdicts.len()).collect();
+    Ok(Staged { journal: journal.clone(), group, waiting, spool, completed, tail, before })
+}
+
+/// What an asker is told of a fault of the disk: nothing was committed, and what it can do.
+pub(super) fn refused(fault: &Error) -> Status {
+    Status::resource_exhausted(format!(
+        "{fault}; nothing was committed, try again when the disk has room and works"
+    ))
+}

@@ -1,0 +1,30 @@
+//! The faults of a broker: what kept it from starting, or ended it. Refusals of requests are statuses and not here.
+
+use thiserror::Error;
+
+use crate::member::MemberError;
+
+/// Why a broker did not start, or had to end.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A setting is not valid.
+    #[error(transparent)]
+    Invalid(#[from] courant_proto::invalid::Invalid),
+    /// The registry, or the mirror of it.
+    #[error(transparent)]
+    Registry(#[from] courant_keyspace::Error),
+    /// This broker's place among the members.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// The spools of this data folder.
+    #[error("cannot use the spools: {0}")]
+    Spools(#[from] courant_fragment::error::Error),
+    /// A part of the broker ended that never should.
+    #[error("{part} ended: {reason}")]
+    Ended {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        reason: String,
+    },
+}

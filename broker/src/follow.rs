@@ -1,0 +1,98 @@
+//! Follows the mirror: journals that are assigned to us become replicas of a core, and those that are not any more stop.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use courant_fragment::index::Index;
+use courant_fragment::spool::recover::RecoveredJournal;
+use courant_proto::name::JournalName;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::core::command::{Command, Start};
+use crate::recovery::{Adoptable, Judged};
+use crate::replica::Replica;
+use crate::resolver::locals::{self, Local, Locals};
+use crate::shared::Shared;
+
+/// Keeps the replicas of this process as the mirror says they should be.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    shared: Arc<Shared>,
+    locals: Locals,
+    /// What an earlier process left, until its journal is assigned.
+    recovered: HashMap<JournalName, Adoptable>,
+    /// What it left and counts for nothing.
+    aside: Vec<(RecoveredJournal, String)>,
+    followed: watch::Sender<i64>,
+}
+
+impl Follower {
+    pub(crate) fn new(shared: Arc<Shared>, judged: Judged, followed: watch::Sender<i64>) -> Self {
+        let Judged { adoptable, aside } = judged;
+        Self { shared, locals: Locals::default(), recovered: adoptable, aside, followed }
+    }
+
+    /// Follows until cancelled, or until a core has stopped.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), Status> {
+        for (journal, reason) in mem::take(&mut self.aside) {
+            let name = journal.identity.journal.clone();
+            self.shared.cores.send(&name, Command::SetAside { journal: Box::new(journal), reason }).await?;
+        }
+        loop {
+            let mut news = self.shared.mirror.subscribe();
+            self.step().await?;
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                changed = news.changed() => if changed.is_err() { return Ok(()) },
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Status> {
+        let space = self.shared.space();
+        let changes = locals::follow(mem::take(&mut self.locals), &space, &self.shared.config.id);
+        for local in changes.stop {
+            self.stop(&local, space.item(&local.journal).is_none()).await?;
+        }
+        for local in changes.start {
+            self.start(local).await?;
+        }
+        for local in changes.changed {
+            if let Some(replica) = self.shared.replicas.get(&local.journal) {
+                replica.set_spec(Arc::clone(&local.spec));
+            }
+        }
+        self.locals = changes.locals;
+        self.shared.metrics.journals(self.shared.replicas.len());
+        self.followed.send_replace(space.revision());
+        Ok(())
+    }
+
+    async fn start(&mut self, local: Local) -> Result<(), Status> {
+        let index = Index::new(local.journal.clone(), self.shared.config.tail_bytes);
+        let replica = Arc::new(Replica::new(
+            local.journal.clone(),
+            local.create_revision,
+            Arc::clone(&local.spec),
+            Arc::new(index),
+        ));
+        let recovered = self
+            .recovered
+            .remove(&local.journal)
+            .filter(|recovered| recovered.journal.identity.create_revision == local.create_revision);
+        let start = Start { replica: Arc::clone(&replica), recovered };
+        self.shared.cores.send(&local.journal, Command::Start(Box::new(start))).await?;
+        self.shared.replicas.insert(replica);
+        Ok(())
+    }
+
+    async fn stop(&self, local: &Local, deleted: bool) -> Result<(), Status> {
+        self.shared.replicas.remove(&local.journal);
+        let command =
+            Command::Stop { journal: local.journal.clone(), create_revision: local.create_revision, deleted };
+        self.shared.cores.send(&local.journal, command).await
+    }
+}

@@ -1,0 +1,261 @@
+//! The `Read` RPC: resolve, then metadata and content in turn, as the plan says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use courant_fragment::index::{Answer, Hit, Source};
+use courant_fragment::query::Query;
+use courant_fragment::store::Stores;
+use courant_proto::fragment::Fragment;
+use courant_proto::name::{JournalName, RequestName};
+use courant_proto::offset::{Offset, ReadFrom};
+use courant_proto::status::Status;
+use courant_proto::validate::Validate;
+use courant_proto::wire;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use tokio::time::timeout;
+
+use super::Chunks;
+use super::plan::{Found, Next, Plan, Request};
+use super::serve::{Serve, unreadable};
+use crate::core::command::Command;
+use crate::replica::Replica;
+use crate::shared::{Shared, Wants};
+
+/// How long a read waits for the first listing of a journal's stores. After that it answers from what is here.
+const FIRST_LISTING: Duration = Duration::from_secs(5);
+
+/// How long a URL to a stored fragment is valid.
+const URL_LIFE: Duration = Duration::from_secs(60);
+
+type Response = Result<wire::ReadResponse, tonic::Status>;
+
+/// Serves one read. The stream ends cleanly when the journal moves away or the broker stops.
+pub(crate) fn read(
+    shared: Arc<Shared>,
+    request: wire::ReadRequest,
+    chunks: Chunks,
+) -> BoxStream<'static, Response> {
+    stream::unfold(State::Asked { shared, request, chunks }, |state| async move {
+        let (response, next) = state.step().await?;
+        Some((response, next))
+    })
+    .boxed()
+}
+
+enum State {
+    Asked { shared: Arc<Shared>, request: wire::ReadRequest, chunks: Chunks },
+    Reading(Box<Reading>),
+    Ended,
+}
+
+impl State {
+    async fn step(self) -> Option<(Response, Self)> {
+        match self {
+            Self::Ended => None,
+            Self::Asked { shared, request, chunks } => match Reading::open(shared, &request, chunks).await {
+                Err(fault) => Some((Err(fault), Self::Ended)),
+                Ok(Opened::Refused(response)) => Some((Ok(response), Self::Ended)),
+                Ok(Opened::Reading(reading)) => reading.next().await,
+            },
+            Self::Reading(reading) => reading.next().await,
+        }
+    }
+}
+
+enum Opened {
+    Refused(wire::ReadResponse),
+    Reading(Box<Reading>),
+}
+
+struct Reading {
+    shared: Arc<Shared>,
+    replica: Arc<Replica>,
+    plan: Plan,
+    /// Sent with the first response.
+    header: Option<wire::Header>,
+    serve: Option<Serve>,
+    ending: bool,
+    chunks: Chunks,
+}
+
+impl Reading {
+    async fn open(
+        shared: Arc<Shared>,
+        request: &wire::ReadRequest,
+        chunks: Chunks,
+    ) -> Result<Opened, tonic::Status> {
+        request.validate()?;
+        let name = RequestName::parse(&request.journal)?;
+        let wants = Wants {
+            may_proxy: !request.do_not_proxy,
+            primary: false,
+            create: false,
+            min_revision: request.min_etcd_revision,
+            header: request.header.as_ref(),
+        };
+        let located = shared.locate(&name.name, &wants).await?;
+        let refuse = |status: Status| wire::ReadResponse {
+            status: status as i32,
+            header: Some((&located.resolution.header).into()),
+            ..Default::default()
+        };
+        let (Status::Ok, Some(replica)) = (located.resolution.status, &located.replica) else {
+            return Ok(Opened::Refused(refuse(located.resolution.status)));
+        };
+        if !replica.spec().flags.may_read() {
+            return Ok(Opened::Refused(refuse(Status::NotAllowed)));
+        }
+        let replica = Arc::clone(replica);
+        listed(&shared, &replica).await?;
+        let plan = Plan::new(Request {
+            from: Offset::new(request.offset).map_or(ReadFrom::WriteHead, ReadFrom::At),
+            block: request.block,
+            metadata_only: request.metadata_only,
+            do_not_proxy: request.do_not_proxy,
+            end_offset: Offset::new(request.end_offset).filter(|end| *end != Offset::ZERO),
+            begin_mod_time: request.begin_mod_time,
+        });
+        let header = Some((&located.resolution.header).into());
+        Ok(Opened::Reading(Box::new(Self {
+            shared,
+            replica,
+            plan,
+            header,
+            serve: None,
+            ending: false,
+            chunks,
+        })))
+    }
+
+    async fn next(mut self: Box<Self>) -> Option<(Response, State)> {
+        if self.ending {
+            return None;
+        }
+        match self.respond().await {
+            Ok(Some(response)) => Some((Ok(response), State::Reading(self))),
+            Ok(None) => None,
+            Err(fault) => Some((Err(fault), State::Ended)),
+        }
+    }
+
+    async fn respond(&mut self) -> Result<Option<wire::ReadResponse>, tonic::Status> {
+        if let Some(serve) = &mut self.serve {
+            if let Some((offset, content)) = serve.next().await? {
+                self.plan.advanced(offset.plus(content.len() as u64).unwrap_or(Offset::MAX));
+                return Ok(Some(wire::ReadResponse { offset: offset.get(), content, ..Default::default() }));
+            }
+            self.serve = None;
+        }
+        if self.plan.is_done() {
+            return Ok(None);
+        }
+        let replica = Arc::clone(&self.replica);
+        loop {
+            let changed = replica.index.listen();
+            let query = Query { from: self.plan.from(), begin_mod_time: self.plan.begin_mod_time() };
+            let answer = replica.index.query(&query, self.shared.clock.now());
+            match self.plan.found(found(&answer)) {
+                Next::Wait => {
+                    if answer.closed {
+                        return Ok(None);
+                    }
+                    tokio::select! {
+                        () = changed => {}
+                        () = self.shared.closing.cancelled() => return Ok(None),
+                    }
+                }
+                Next::DescribeAndEnd => {
+                    self.ending = true;
+                    return Ok(Some(self.describe(&answer)));
+                }
+                Next::Describe { until } => {
+                    let response = self.describe(&answer);
+                    let stores = Arc::clone(&self.shared.stores);
+                    self.serve = open(&stores, answer, until, self.chunks.largest).await?;
+                    return Ok(Some(response));
+                }
+            }
+        }
+    }
+
+    /// The metadata message of what the index answered.
+    fn describe(&mut self, answer: &Answer) -> wire::ReadResponse {
+        let fragment = answer.hit.as_ref().map(|hit| &hit.fragment);
+        let status = if fragment.is_some() { Status::Ok } else { Status::OffsetNotYetAvailable };
+        wire::ReadResponse {
+            status: status as i32,
+            header: self.header.take(),
+            offset: answer.offset.get(),
+            write_head: answer.write_head.get(),
+            fragment_url: fragment.map(|fragment| self.url(fragment)).unwrap_or_default(),
+            fragment: fragment.map(Into::into),
+            ..Default::default()
+        }
+    }
+
+    fn url(&self, fragment: &Fragment) -> String {
+        let Some(url) = fragment.store.as_ref().filter(|_| fragment.mod_time != 0) else {
+            return String::new();
+        };
+        let signed = self.shared.stores.get(url).and_then(|store| store.signed_url(fragment, URL_LIFE));
+        signed.unwrap_or_else(|error| {
+            tracing::warn!(fragment = %fragment.content_path(), %error, "cannot sign a URL");
+            String::new()
+        })
+    }
+}
+
+/// The content of what the index answered, up to an offset.
+async fn open(
+    stores: &Stores,
+    answer: Answer,
+    until: Offset,
+    largest: usize,
+) -> Result<Option<Serve>, tonic::Status> {
+    let Some(Hit { fragment, source }) = answer.hit else { return Ok(None) };
+    let remaining = until.distance_from(answer.offset).unwrap_or(0);
+    if !matches!(source, Source::Remote) {
+        return Ok(Serve::local(source, answer.offset, remaining, largest));
+    }
+    let Some(url) = &fragment.store else {
+        return Err(tonic::Status::internal("a stored fragment names no store"));
+    };
+    let store = stores.get(url).map_err(|error| unreadable(&error))?;
+    Serve::stored(store, &fragment, answer.offset, remaining, largest).await.map(Some)
+}
+
+fn found(answer: &Answer) -> Found {
+    match &answer.hit {
+        None => Found {
+            status: Status::OffsetNotYetAvailable,
+            offset: answer.offset,
+            fragment_end: answer.offset,
+            remote: false,
+        },
+        Some(hit) => Found {
+            status: Status::Ok,
+            offset: answer.offset,
+            fragment_end: hit.fragment.end,
+            remote: matches!(hit.source, Source::Remote),
+        },
+    }
+}
+
+/// Waits, within a bound, until the stores of the journal were listed once: a journal that was held before would seem shorter than it
+/// is.
+async fn listed(shared: &Shared, replica: &Replica) -> Result<(), tonic::Status> {
+    if replica.index.is_refreshed() {
+        return Ok(());
+    }
+    refresh(shared, &replica.journal).await?;
+    // Past the bound the journal is served from what is known of it: reading must not depend on every store.
+    let _ = timeout(FIRST_LISTING, replica.index.refreshed()).await;
+    Ok(())
+}
+
+/// Asks the owning core to list the stores of a journal.
+pub(crate) async fn refresh(shared: &Shared, journal: &JournalName) -> Result<(), tonic::Status> {
+    shared.cores.send(journal, Command::Refresh { journal: journal.clone() }).await
+}

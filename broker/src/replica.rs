@@ -1,0 +1,72 @@
+//! A journal that this broker holds, as every thread may see it: what its core writes and all others read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use courant_fragment::index::Index;
+use courant_proto::name::JournalName;
+use courant_proto::spec::JournalSpec;
+use parking_lot::{Mutex, RwLock};
+
+use crate::append::flow::Bank;
+
+/// The shared half of a replica. The other half is plain data of the core that owns the journal.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) journal: JournalName,
+    /// Tells this journal from another one of its name, before or after.
+    pub(crate) create_revision: i64,
+    pub(crate) index: Arc<Index>,
+    /// What flow control saved up, from one append to the next.
+    pub(crate) bank: Mutex<Option<Bank>>,
+    spec: RwLock<Arc<JournalSpec>>,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        journal: JournalName,
+        create_revision: i64,
+        spec: Arc<JournalSpec>,
+        index: Arc<Index>,
+    ) -> Self {
+        Self { journal, create_revision, index, bank: Mutex::new(None), spec: RwLock::new(spec) }
+    }
+
+    /// The spec as of the last change that this broker has seen.
+    pub(crate) fn spec(&self) -> Arc<JournalSpec> {
+        Arc::clone(&self.spec.read())
+    }
+
+    pub(crate) fn set_spec(&self, spec: Arc<JournalSpec>) {
+        *self.spec.write() = spec;
+    }
+}
+
+/// The replicas of this broker by journal. The task that follows the mirror writes it; requests read it.
+#[derive(Debug, Default)]
+pub(crate) struct Replicas {
+    by_journal: RwLock<HashMap<JournalName, Arc<Replica>>>,
+}
+
+impl Replicas {
+    pub(crate) fn get(&self, journal: &JournalName) -> Option<Arc<Replica>> {
+        self.by_journal.read().get(journal).cloned()
+    }
+
+    pub(crate) fn insert(&self, replica: Arc<Replica>) -> Option<Arc<Replica>> {
+        self.by_journal.write().insert(replica.journal.clone(), replica)
+    }
+
+    pub(crate) fn remove(&self, journal: &JournalName) -> Option<Arc<Replica>> {
+        self.by_journal.write().remove(journal)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_journal.read().len()
+    }
+
+    /// All of them, in no order that anything may depend on.
+    pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
+        self.by_journal.read().values().cloned().collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! The `Journal` service: one delegating line per verb, for callers over a network and for callers in the process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use courant_proto::service::{AppendRequests, JournalService};
+use courant_proto::wire;
+use courant_proto::wire::journal_server::Journal;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, Stream};
+use futures::{StreamExt, TryFutureExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::append;
+use crate::broker::Broker;
+use crate::read::{self, Chunks};
+use crate::shared::Shared;
+use crate::{apply, fragments, list, store_health};
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+
+impl JournalService for Broker {
+    fn list(&self, request: wire::ListRequest) -> BoxStream<'static, Result<wire::ListResponse, Status>> {
+        self.shared.metrics.started("List");
+        let shared = &self.shared;
+        list::respond(shared.mirror.clone(), shared.config.id.clone(), shared.closing.clone(), request)
+    }
+
+    fn apply(&self, request: wire::ApplyRequest) -> BoxFuture<'static, Result<wire::ApplyResponse, Status>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(counted(Arc::clone(&self.shared), "Apply", async move {
+            apply::respond(&shared.etcd, &shared.mirror, &shared.config.id, request).await
+        }))
+    }
+
+    fn read(&self, request: wire::ReadRequest) -> BoxStream<'static, Result<wire::ReadResponse, Status>> {
+        self.shared.metrics.started("Read");
+        read::rpc::read(Arc::clone(&self.shared), request, Chunks::IN_PROCESS)
+    }
+
+    fn append(&self, requests: AppendRequests) -> BoxFuture<'static, Result<wire::AppendResponse, Status>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(counted(Arc::clone(&self.shared), "Append", append::rpc::append(shared, requests)))
+    }
+
+    fn list_fragments(
+        &self,
+        request: wire::FragmentsRequest,
+    ) -> BoxFuture<'static, Result<wire::FragmentsResponse, Status>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(counted(Arc::clone(&self.shared), "ListFragments", async move {
+            fragments::list_fragments(&shared, request).await
+        }))
+    }
+
+    fn fragment_store_health(
+        &self,
+        request: wire::FragmentStoreHealthRequest,
+    ) -> BoxFuture<'static, Result<wire::FragmentStoreHealthResponse, Status>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(counted(Arc::clone(&self.shared), "FragmentStoreHealth", async move {
+            store_health::fragment_store_health(&shared, request).await
+        }))
+    }
+}
+
+/// The same service for tonic. A type of its own, since both traits name their verbs alike.
+#[derive(Clone, Debug)]
+pub struct Grpc(pub(crate) Broker);
+
+#[tonic::async_trait]
+impl Journal for Grpc {
+    type ListStream = Replies<wire::ListResponse>;
+    type ReadStream = Replies<wire::ReadResponse>;
+    type ReplicateStream = Replies<wire::ReplicateResponse>;
+
+    async fn list(&self, request: Request<wire::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        Ok(Response::new(JournalService::list(&self.0, request.into_inner())))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<wire::ApplyRequest>,
+    ) -> Result<Response<wire::ApplyResponse>, Status> {
+        JournalService::apply(&self.0, request.into_inner()).map_ok(Response::new).await
+    }
+
+    async fn read(&self, request: Request<wire::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        self.0.shared.metrics.started("Read");
+        Ok(Response::new(read::rpc::read(Arc::clone(&self.0.shared), request.into_inner(), Chunks::GRPC)))
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let requests = request.into_inner().boxed();
+        JournalService::append(&self.0, requests).map_ok(Response::new).await
+    }
+
+    async fn replicate(
+        &self,
+        _request: Request<Streaming<wire::ReplicateRequest>>,
+    ) -> Result<Response<Self::ReplicateStream>, Status> {
+        Err(Status::unimplemented(
+            "this broker is a cluster of one and replicates with nobody; journals with more replicas need --etcd",
+        ))
+    }
+
+    async fn list_fragments(
+        &self,
+        request: Request<wire::FragmentsRequest>,
+    ) -> Result<Response<wire::FragmentsResponse>, Status> {
+        JournalService::list_fragments(&self.0, request.into_inner()).map_ok(Response::new).await
+    }
+
+    async fn fragment_store_health(
+        &self,
+        request: Request<wire::FragmentStoreHealthRequest>,
+    ) -> Result<Response<wire::FragmentStoreHealthResponse>, Status> {
+        JournalService::fragment_store_health(&self.0, request.into_inner()).map_ok(Response::new).await
+    }
+}
+
+/// A response whose status can be counted.
+trait HasStatus {
+    fn status_name(&self) -> &'static str;
+}
+
+macro_rules! has_status {
+    ($($response:ty),*) => {$(
+        impl HasStatus for $response {
+            fn status_name(&self) -> &'static str {
+                match self.status() {
+                    wire::Status::Ok => "ok",
+                    status => status.as_str_name(),
+                }
+            }
+        }
+    )*};
+}
+
+has_status!(
+    wire::ApplyResponse,
+    wire::AppendResponse,
+    wire::FragmentsResponse,
+    wire::FragmentStoreHealthResponse
+);
+
+async fn counted<T: HasStatus>(
+    shared: Arc<Shared>,
+    operation: &'static str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    shared.metrics.started(operation);
+    let outcome = call.await;
+    let status = outcome.as_ref().map_or("error", |response| response.status_name());
+    shared.metrics.completed(operation, status);
+    outcome
+}

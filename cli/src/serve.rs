@@ -1,0 +1,299 @@
+//! `courant serve`: composes registry, broker and gateway into one process, and takes them apart again in the right order.
+//!
+//! ```text
+//!  up    lock the data folder ─► registry ─► broker (place, spools, mirror) ─► cores ─► background ─► listen
+//!  down  stop accepting ─► end streams and requests ─► roll and persist ─► cores ─► background ─► registry
+//! ```
+//!
+//! Each core is a thread with a current-thread runtime, which serves its share of the connections and owns its share of the
+//! journals. Everything else runs on a small runtime beside them.
+
+mod banner;
+mod clock;
+mod data_dir;
+mod default_spec;
+mod identity;
+mod listen;
+mod signals;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use axum::Router;
+use courant_broker::{Broker, Components, Config, Tasks};
+use courant_client::Client;
+use courant_fragment::disk::LocalDisk;
+use courant_fragment::store::Stores;
+use courant_gateway::{Gateway, Readiness};
+use courant_proto::time::Clock;
+use courant_registry::Registry;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry as Metrics;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle as Task;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::ServeArgs;
+use clock::SystemClock;
+use data_dir::DataDir;
+
+/// Requests under way get this long to end once the process was told to stop.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Spools get this long to be persisted before the process ends without.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// Time for threads and background tasks to end after that.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop. The code is 0 if everything was persisted, else 1.
+pub(crate) fn run(args: ServeArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .context("cannot make the background runtime")?;
+    let code = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(ENDING);
+    code
+}
+
+async fn serve(args: ServeArgs) -> Result<ExitCode> {
+    let mut signals = signals::Signals::new()?;
+    let seed = identity::entropy();
+    let data = DataDir::open(&args.data_dir)?;
+    let id = identity::id(&data, &args.zone, args.id.as_deref(), seed)?;
+    let (listener, address) = listen::bind(&args.listen).await?;
+    let stop_registry = CancellationToken::new();
+    let coordination = coordinate(&args, &data, seed, &stop_registry).await?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let file_root = match &args.file_root {
+        Some(root) => root.clone(),
+        None => data.folder("fragments")?,
+    };
+    let stores = Arc::new(Stores::new(
+        courant_fragment::store::Config { file_root: Some(file_root.clone()), ..Default::default() },
+        Arc::clone(&clock),
+        StdRng::seed_from_u64(seed),
+    ));
+    let endpoint = args.advertise.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
+    let mut config = Config::new(id.clone(), endpoint, data.folder("spools")?);
+    config.prefix.clone_from(&args.prefix);
+    config.journal_limit = args.limit;
+    config.lease_ttl = args.lease_ttl;
+    config.previous_lease = identity::previous_lease(&data)?;
+    config.cores = args.cores;
+    config.auto_create =
+        args.auto_create.then(|| default_spec::of(args.default_spec.as_ref())).transpose()?;
+
+    let mut metrics = Metrics::default();
+    let components = Components {
+        etcd: coordination.client.clone(),
+        disk: Arc::new(LocalDisk),
+        stores,
+        clock,
+        background: Handle::current(),
+        seed,
+    };
+    let (broker, Tasks { cores, background }) =
+        Broker::open(config, components, &mut metrics).await.context("cannot start the broker")?;
+    identity::keep_lease(&data, broker.lease())?;
+    let app = compose(&broker, metrics);
+
+    let stop_cores = CancellationToken::new();
+    let stop_serving = CancellationToken::new();
+    let (hands, threads) = start_cores(cores, &app, &stop_serving, &stop_cores)?;
+    let stop_background = CancellationToken::new();
+    let mut background = tokio::runtime::Handle::current().spawn(background.run(stop_background.clone()));
+    let accepting = Handle::current().spawn(listen::accept(listener, hands, stop_serving.clone()));
+
+    let shown = banner::Banner {
+        id: id.suffix(),
+        address: &address.to_string(),
+        registry: &coordination.described,
+        store: &format!("file:/// stores lie under {}", file_root.display()),
+        auto_create: args.auto_create,
+    };
+    announce(&banner::text(&shown));
+
+    let fault = tokio::select! {
+        signal = signals.first() => {
+            tracing::info!(signal, "stopping: ending requests, then persisting what is local");
+            None
+        }
+        ended = &mut background => Some(match ended {
+            Ok(Ok(())) => anyhow!("the broker's background ended by itself"),
+            Ok(Err(fault)) => fault.into(),
+            Err(panic) => anyhow!("the broker's background failed: {panic}"),
+        }),
+    };
+
+    // A second signal ends the process at once; its spools are on disk, and the next start adopts them.
+    let left = tokio::select! {
+        left = wind_down(&broker, &stop_serving, accepting) => left,
+        () = signals.second() => {
+            announce("stopped at once; what was not persisted is in the spools and is adopted at the next start\n");
+            std::process::exit(1)
+        }
+    };
+    stop_cores.cancel();
+    join(threads).await?;
+    stop_background.cancel();
+    if fault.is_none() {
+        let _ = tokio::time::timeout(ENDING, background).await;
+    }
+    stop_registry.cancel();
+    if let Some(registry) = coordination.running {
+        let _ = tokio::time::timeout(ENDING, registry).await;
+    }
+    if let Some(fault) = fault {
+        return Err(fault.context("the broker had to stop"));
+    }
+    Ok(report(&left))
+}
+
+/// Where the broker coordinates: an etcd, or the registry that lives in this process.
+struct Coordination {
+    client: etcd_client::Client,
+    described: String,
+    running: Option<Task<()>>,
+}
+
+async fn coordinate(
+    args: &ServeArgs,
+    data: &DataDir,
+    seed: u64,
+    stop: &CancellationToken,
+) -> Result<Coordination> {
+    if !args.etcd.is_empty() {
+        let urls: Vec<String> = args.etcd.iter().map(ToString::to_string).collect();
+        let described = format!("etcd at {}", urls.join(", "));
+        let client = etcd_client::Client::connect(&urls, None)
+            .await
+            .with_context(|| format!("cannot reach {described}; check --etcd"))?;
+        return Ok(Coordination { client, described, running: None });
+    }
+    let config = courant_registry::Config { seed, ..Default::default() };
+    let registry =
+        Registry::open(&data.folder("registry")?, config).context("cannot open the embedded registry")?;
+    let client = registry.client().await.context("cannot reach the embedded registry")?;
+    let mut described = "embedded, for a single node (nothing is replicated)".to_owned();
+    if let Some(address) = &args.registry_listen {
+        let (listener, bound) = listen::bind(address).await.context("cannot open --registry-listen")?;
+        described = format!("{described}, open to etcdctl at http://{bound}");
+        let app = registry.routes().prepare().into_axum_router();
+        let serving = listen::serve_alone(listener, app, stop.clone());
+        // Ends with the registry's token; nothing waits for it.
+        drop(Handle::current().spawn(serving));
+    }
+    let stop = stop.clone();
+    let running = Handle::current().spawn(async move {
+        if let Err(fault) = registry.run(stop).await {
+            // Nothing can be coordinated any more, and what it said last may not be durable.
+            tracing::error!(%fault, "the embedded registry failed");
+            std::process::exit(1);
+        }
+    });
+    Ok(Coordination { client, described, running: Some(running) })
+}
+
+/// Everything behind the one port.
+fn compose(broker: &Broker, mut metrics: Metrics) -> Router {
+    let gateway_metrics = courant_gateway::Metrics::register(&mut metrics);
+    let metrics = Mutex::new(metrics);
+    let text = move || {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &metrics.lock());
+        text
+    };
+    let ready = {
+        let broker = broker.clone();
+        move || {
+            if broker.is_ready() {
+                Readiness::Ready
+            } else {
+                Readiness::NotReady("the broker does not hold its place among the members".into())
+            }
+        }
+    };
+    let client = Client::in_process(Arc::new(broker.clone()));
+    let gateway = Gateway::new(client, courant_gateway::Config::new(ready, text, gateway_metrics));
+    let grpc = tonic::service::Routes::new(broker.grpc()).prepare().into_axum_router();
+    grpc.fallback_service(gateway.router())
+}
+
+type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);
+
+/// Starts a thread for each core, which owns its journals and serves its connections.
+fn start_cores(
+    cores: Vec<courant_broker::Core>,
+    app: &Router,
+    stop_serving: &CancellationToken,
+    stop_cores: &CancellationToken,
+) -> Result<Cores> {
+    let mut hands = Vec::new();
+    let mut threads = Vec::new();
+    for (number, core) in cores.into_iter().enumerate() {
+        let (hand, handed) = listen::handover();
+        let (app, stop_serving, stop_cores) = (app.clone(), stop_serving.clone(), stop_cores.clone());
+        threads.push(listen::thread(format!("core-{number}"), move || async move {
+            tokio::join!(core.run(stop_cores), listen::serve(handed, app, stop_serving, GRACE));
+            Ok(())
+        })?);
+        hands.push(hand);
+    }
+    Ok((hands, threads))
+}
+
+/// Stops serving and persists what is local; returns what could not be.
+async fn wind_down(
+    broker: &Broker,
+    stop_serving: &CancellationToken,
+    accepting: Task<()>,
+) -> Vec<courant_broker::Unpersisted> {
+    stop_serving.cancel();
+    broker.close_streams();
+    let _ = tokio::time::timeout(ENDING, accepting).await;
+    broker.drain(DRAIN).await
+}
+
+async fn join(threads: Vec<JoinHandle<Result<()>>>) -> Result<()> {
+    let joined = Handle::current().spawn_blocking(move || {
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a core's thread panicked"))??;
+        }
+        Ok(())
+    });
+    match tokio::time::timeout(GRACE + ENDING, joined).await {
+        Ok(joined) => joined.context("cannot join the cores")?,
+        Err(_) => Err(anyhow!("a core did not stop in time")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what a person reads at the terminal")]
+fn announce(text: &str) {
+    eprint!("{text}");
+}
+
+fn report(left: &[courant_broker::Unpersisted]) -> ExitCode {
+    if left.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    let mut text = String::from("not persisted, and kept in the spools for the next start:\n");
+    for spool in left {
+        text.push_str(&format!(
+            "  {} from offset {} to {}: {}\n",
+            spool.identity.journal, spool.begin, spool.end, spool.reason
+        ));
+    }
+    announce(&text);
+    ExitCode::FAILURE
+}
