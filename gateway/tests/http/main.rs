@@ -1,6 +1,6 @@
 //! The gateway, driven through its router with a scripted broker behind it, and once through a real socket.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where what it expects is not there")]
+#![expect(clippy::unwrap_used, reason = "a test fails where what it expects is not there")]
 
 mod append;
 mod bad_input;
