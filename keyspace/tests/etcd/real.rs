@@ -1,5 +1,5 @@
-//! The same promises against a real etcd, which is killed in between. `COURANT_ETCD` says which one;
-//! `COURANT_SKIP_ETCD` leaves these out.
+//! The same promises against a real etcd, which is killed in between. `COURANT_TEST_ETCD` says which one;
+//! `COURANT_SKIP_ETCD=1` leaves these out.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -24,7 +24,7 @@ struct Etcd {
 impl Etcd {
     /// `None` if the caller does not want a real one.
     fn start() -> Option<Self> {
-        if std::env::var_os("COURANT_SKIP_ETCD").is_some() {
+        if std::env::var_os("COURANT_SKIP_ETCD").is_some_and(|skip| skip == "1") {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ impl Etcd {
     }
 
     fn resume(&mut self) {
-        let program = std::env::var_os("COURANT_ETCD").unwrap_or_else(|| "etcd".into());
+        let program = std::env::var_os("COURANT_TEST_ETCD").unwrap_or_else(|| "etcd".into());
         let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer_port));
         let child = Command::new(&program)
             .arg("--data-dir")
@@ -47,7 +47,7 @@ impl Etcd {
             .spawn();
         self.child = Some(child.unwrap_or_else(|error| {
             panic!(
-                "{program:?}: {error}: install etcd, or set COURANT_ETCD to its path or COURANT_SKIP_ETCD=1"
+                "{program:?}: {error}: install etcd, or set COURANT_TEST_ETCD to its path or COURANT_SKIP_ETCD=1"
             )
         }));
     }
