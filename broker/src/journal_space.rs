@@ -10,10 +10,12 @@
 //! kept current; that is the mirror's part.
 
 pub(crate) mod decode;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub(crate) mod key;
 pub(crate) mod mirror;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,7 +145,10 @@ impl Space {
     }
 
     /// The assignments of a journal, by zone and suffix of their members.
-    pub(crate) fn assignments(&self, journal: &JournalName) -> impl Iterator<Item = Assigned<'_>> {
+    pub(crate) fn assignments<'a>(
+        &'a self,
+        journal: &JournalName,
+    ) -> impl Iterator<Item = Assigned<'a>> + use<'a> {
         let run = self.snapshot.prefix(self.root.assignments(journal));
         run.into_iter().filter_map(|entry| to_assigned(entry))
     }
