@@ -1,0 +1,44 @@
+//! The seam to the network: where sockets of the loopback interface are opened.
+#![expect(clippy::disallowed_methods, reason = "this is the seam that the benches reach the network through")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// A connection without delays.
+pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
+    Ok(stream)
+}
+
+/// A listener on a free port.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// A port that was free a moment ago.
+pub(crate) async fn free_address() -> Result<SocketAddr> {
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    listener.local_addr().context("the listener has no address")
+}
+
+/// Asks for a path, and returns the status of the answer.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<http::StatusCode> {
+    let stream = connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let request = http::Request::get(path)
+        .header(http::header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    response.into_body().collect().await?;
+    Ok(status)
+}

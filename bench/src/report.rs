@@ -1,0 +1,32 @@
+//! All benches one after the other, into one file.
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use crate::args::{Cli, Command, ReportArgs};
+use crate::output::{self, Findings};
+use crate::setup::Setup;
+use crate::{appends, files, idle, slow_client, tail, throughput};
+
+/// The commands, with the flags they have by themselves.
+const BENCHES: [&str; 5] = ["appends", "throughput", "tail", "slow-client", "idle"];
+
+pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings>> {
+    let mut findings = Vec::new();
+    for bench in BENCHES {
+        let found =
+            match Cli::try_parse_from(["courant-bench", bench]).context("the flags of a bench")?.command {
+                Command::Appends(args) => appends::run(setup, &args).await,
+                Command::Throughput(args) => throughput::run(setup, &args).await,
+                Command::Tail(args) => tail::run(setup, &args).await,
+                Command::SlowClient => slow_client::run(setup).await,
+                Command::Idle(args) => idle::run(setup, &args).await,
+                Command::Report(_) | Command::NoopServer(_) => continue,
+            };
+        findings.push(found.with_context(|| bench.to_owned())?);
+        // After each, so that a failure of a later one loses nothing.
+        output::write(setup, &findings, &args.output)?;
+    }
+    files::tell(&format!("written: {}", args.output.display()));
+    Ok(findings)
+}
