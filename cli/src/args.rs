@@ -94,6 +94,9 @@ pub(crate) enum JournalsCommand {
     /// Create, update and delete journals after a tree of specs in YAML
     #[command(after_help = APPLY_EXAMPLES)]
     Apply(ApplyArgs),
+    /// Change the specs of journals in an editor, and apply them
+    #[command(after_help = EDIT_EXAMPLES)]
+    Edit(EditArgs),
     /// Read journals
     #[command(after_help = READ_EXAMPLES)]
     Read(ReadArgs),
@@ -133,6 +136,12 @@ Examples:
   courant journals apply --specs journals.yaml
   courant journals list -l prefix=acme/ -o yaml | sed 's/replication: 2/replication: 3/' | courant journals apply
   courant journals apply --specs journals.yaml --dry-run";
+
+const EDIT_EXAMPLES: &str = "\
+The editor is that of COURANT_EDITOR, or EDITOR, or vi. What cannot be applied is opened again, with the reason.
+
+Example:
+  EDITOR=nano courant journals edit -l prefix=acme/orders/";
 
 const READ_EXAMPLES: &str = "\
 Each fragment's content is written whole before that of another journal, so messages stay whole.
@@ -199,6 +208,15 @@ pub(crate) struct ApplyArgs {
     /// Print the request as JSON, and send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Most changes that one transaction makes; 0 makes all or none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_txn_size: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
     /// Most changes that one transaction makes; 0 makes all or none
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_txn_size: usize,

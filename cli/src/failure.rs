@@ -43,6 +43,25 @@ impl Failure {
         Self::failed([format!("{what}: {error}")])
     }
 
+    /// What there is to tell, a line for each.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// A command line that was not understood, on one line: what was wrong, what was meant, where to look.
+    pub(crate) fn of_command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let parts: Vec<String> = text
+            .split("\n\n")
+            .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+            .filter(|part| {
+                !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more information")
+            })
+            .map(|part| part.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned())
+            .collect();
+        Self::usage([format!("{}; see --help", parts.join("; "))])
+    }
+
     /// Prints the lines, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let mut stderr = io::stderr().lock();

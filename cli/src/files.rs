@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Standard input, or standard output, where a path is asked for.
@@ -31,6 +32,30 @@ pub(crate) fn create(path: &Path) -> io::Result<Box<dyn Write + Send>> {
         return Ok(Box::new(io::stdout()));
     }
     Ok(Box::new(File::create(path)?))
+}
+
+/// Makes a file that was not there, among those that need not last, for its owner's eyes only.
+pub(crate) fn create_draft(prefix: &str, content: &str) -> io::Result<PathBuf> {
+    for attempt in 0..1_000 {
+        let path = std::env::temp_dir().join(format!("{prefix}{}-{attempt}.yaml", std::process::id()));
+        let mut file = match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        };
+        return file.write_all(content.as_bytes()).map(|()| path);
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many drafts"))
+}
+
+/// Writes a file over what it holds.
+pub(crate) fn overwrite(path: &Path, content: &str) -> io::Result<()> {
+    File::create(path)?.write_all(content.as_bytes())
+}
+
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
 }
 
 /// Reads a whole text of at most `most` bytes.

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 mod append;
 mod apply;
+mod edit;
 mod fragments;
 mod list;
 mod read;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: JournalsArgs) -> Result<ExitCode, Failure> {
             JournalsCommand::List(args) => list::run(&session?, args).await,
             // A dry run needs no broker, not even the address of one.
             JournalsCommand::Apply(args) => apply::run(session, args).await,
+            JournalsCommand::Edit(args) => edit::run(&session?, args).await,
             JournalsCommand::Read(args) => read::run(&session?, args).await,
             JournalsCommand::Append(args) => append::run(&session?, args).await,
             JournalsCommand::Fragments(args) => fragments::run(&session?, args).await,

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -24,10 +25,18 @@ mod trace;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        // Help is printed whole, and whoever stops reading it has read enough.
+        Err(help)
+            if !help.use_stderr() || help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            let _ = help.print();
+            return ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(2));
+        }
+        Err(error) => Err(Failure::of_command_line(&error)),
+    };
+    outcome.unwrap_or_else(Failure::report)
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -172,6 +172,34 @@ fn specs_are_applied_listed_changed_and_deleted() {
 }
 
 #[test]
+fn specs_are_edited() {
+    let broker = Broker::start();
+    broker.done(&["apply"], SPECS);
+    let edit = |editor: &str| {
+        let mut command = broker.command(&["edit", "-l", "prefix=acme/"]);
+        let temporary = broker.path().join("drafts");
+        std::fs::create_dir_all(&temporary).expect("a folder");
+        let output =
+            command.env("EDITOR", editor).env("TMPDIR", &temporary).env("PATH", "/usr/bin:/bin").output();
+        let output = output.expect("the verb ends");
+        let drafts = std::fs::read_dir(&temporary).expect("a folder").count();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), drafts)
+    };
+    assert_eq!(edit("true"), (Some(0), "Cancelled; nothing to do.\n".to_owned(), 0));
+    assert_eq!(edit("truncate -s 0"), (Some(0), "Cancelled; empty file.\n".to_owned(), 0));
+    let (code, stdout, drafts) = edit("sed -i 's/value: web/value: shop/'");
+    assert!(
+        code == Some(0) && stdout.starts_with("applied 3 changes at revision ") && drafts == 0,
+        "{stdout}"
+    );
+    assert!(broker.done(&["list", "-l", "app=shop"], "").contains("acme/refunds"));
+    // What is wrong is opened again, and an editor that changes nothing gives it up.
+    let (code, stdout, drafts) = edit("sed -i 's/replication: 1/replication: 9/'");
+    assert_eq!((code, stdout.as_str(), drafts), (Some(1), "", 1));
+    assert_eq!(edit("false").0, Some(1));
+}
+
+#[test]
 fn records_come_back_whole() {
     let broker = Broker::start();
     broker.done(&["apply"], SPECS);

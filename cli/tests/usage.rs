@@ -46,6 +46,7 @@ fn every_command_has_help_with_examples() {
         &["completions"],
         &["journals", "list"],
         &["journals", "apply"],
+        &["journals", "edit"],
         &["journals", "read"],
         &["journals", "append"],
         &["journals", "fragments"],
@@ -98,6 +99,9 @@ fn wrong_use_exits_2_and_says_what_to_do() {
         for expected in expected {
             assert!(stderr.contains(expected), "{args:?}: {stderr}\nexpected {expected}");
         }
+        let lines = if args.is_empty() { 1 } else { stderr.lines().count() };
+        let told = stderr.lines().all(|line| args.is_empty() || line.starts_with("error: "));
+        assert!(told && (lines == 1 || args[0] == "serve" || args[1] == "apply"), "{args:?}: {stderr}");
         assert!(!stderr.contains("panicked") && !stderr.contains('\u{1b}'), "{args:?}: {stderr}");
     };
     check(&[], "", &[], &["Usage: courant"]);

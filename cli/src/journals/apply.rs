@@ -23,14 +23,18 @@ pub(super) async fn run(session: Result<Session, Failure>, args: ApplyArgs) -> R
     if args.dry_run {
         return output::print_line(&json::to_string(&wire::ApplyRequest { changes }, Naming::Original));
     }
-    let session = session?;
-    let size = if args.max_txn_size == 0 { changes.len() } else { args.max_txn_size };
+    send(&session?, &changes, args.max_txn_size).await
+}
+
+/// Makes the changes, so many in a transaction; 0 makes all or none.
+pub(super) async fn send(session: &Session, changes: &[Change], max_txn_size: usize) -> Result<(), Failure> {
+    let size = if max_txn_size == 0 { changes.len().max(1) } else { max_txn_size };
     let mut done = 0;
     for batch in changes.chunks(size) {
         let request = wire::ApplyRequest { changes: batch.to_vec() };
         let response = match session.client.apply(request).await {
             Ok(response) => response,
-            Err(error) => return Err(explain(&session, &error, batch, done, changes.len()).await),
+            Err(error) => return Err(explain(session, &error, batch, done, changes.len()).await),
         };
         done += batch.len();
         let deleted = batch.iter().filter(|change| change.upsert.is_none()).count();
@@ -44,25 +48,25 @@ pub(super) async fn run(session: Result<Session, Failure>, args: ApplyArgs) -> R
     Ok(())
 }
 
-/// The changes that a file asks for, each checked as the broker would.
+/// The changes that a file asks for.
 fn read(path: &Path) -> Result<Vec<Change>, Failure> {
-    let shown = if path == Path::new(files::STANDARD) {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    };
+    let standard = path == Path::new(files::STANDARD);
+    let shown = if standard { "standard input".to_owned() } else { path.display().to_string() };
     let text = files::read_text(path, MAX_YAML_BYTES)
         .map_err(|error| Failure::usage([format!("--specs {shown}: {error}")]))?;
-    let tree = Node::parse(&text).map_err(|error| Failure::usage([format!("{shown}:{error}")]))?;
+    parse(&shown, &text).map_err(Failure::usage)
+}
+
+/// The changes that a tree asks for, each checked as the broker would; or all that is wrong with it.
+pub(super) fn parse(shown: &str, text: &str) -> Result<Vec<Change>, Vec<String>> {
+    let tree = Node::parse(text).map_err(|error| vec![format!("{shown}:{error}")])?;
     let changes = tree.into_changes();
-    let problems: Vec<String> = changes
-        .iter()
-        .filter_map(|change| {
-            let invalid = change.validate().err()?;
-            Some(format!("{shown}: {}: {invalid}", name(change)))
-        })
-        .collect();
-    if problems.is_empty() { Ok(changes) } else { Err(Failure::usage(problems)) }
+    let problem = |change: &Change| {
+        let invalid = change.validate().err()?;
+        Some(format!("{shown}: {}: {invalid}", name(change)))
+    };
+    let problems: Vec<String> = changes.iter().filter_map(problem).collect();
+    if problems.is_empty() { Ok(changes) } else { Err(problems) }
 }
 
 fn name(change: &Change) -> &str {

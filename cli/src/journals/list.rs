@@ -62,7 +62,8 @@ fn render(args: &ListArgs, listing: &wire::ListResponse) -> Result<String, Failu
     }
 }
 
-fn yaml(listing: &wire::ListResponse) -> Result<String, Failure> {
+/// A listing as the tree of specs that `apply` reads.
+pub(super) fn yaml(listing: &wire::ListResponse) -> Result<String, Failure> {
     let failed = |reason: String| {
         Failure::failed([format!("cannot print the listing as YAML: {reason}; try --format json")])
     };
