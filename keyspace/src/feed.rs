@@ -1,4 +1,4 @@
-//! The feed of a mirror: loads the prefix, watches it, batches what comes, publishes.
+//! The feed of a mirror: has the prefix loaded and watched, batches what comes, publishes.
 //!
 //! It decides nothing about events (`apply` does), only what to do when etcd is away, has compacted what we
 //! need, or contradicts itself: wait, read the prefix again, or give up because another store answers.
@@ -6,38 +6,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, GetOptions, WatchOptions, WatchStream};
-use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use etcd_client::WatchStream;
+use futures::future::{BoxFuture, OptionFuture};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::apply::{Oddity, Response, Trouble, apply};
 use crate::backoff;
 use crate::decode::Decoder;
-use crate::entries::prefix_end;
 use crate::error::Error;
-use crate::etcd::{self, MAX_MESSAGE_BYTES, Message, printable};
-use crate::mirror::{Config, Publisher};
-use crate::revision::{Revision, StoreHeader};
-use crate::snapshot::Snapshot;
+use crate::etcd::{self, Message, printable};
+use crate::mirror::Publisher;
+use crate::revision::Revision;
+use crate::source::{Probed, Source};
 
 /// A probe that finds us behind, while the watch stays silent for this long, ends the watch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(2);
-/// Of what is odd in one batch, so much is logged in full.
-const ODDITIES_LOGGED: usize = 5;
-
-/// Where a mirror's content comes from.
-pub(crate) struct Source<D> {
-    client: Client,
-    prefix: Vec<u8>,
-    /// The first key that does not begin with the prefix; a zero byte, in etcd's words, if there is none.
-    end: Vec<u8>,
-    decoder: D,
-    pub(crate) config: Config,
-}
+/// Of what is odd at one time, so much is logged in full.
+pub(crate) const ODDITIES_LOGGED: usize = 5;
 
 /// Keeps a [`crate::Mirror`] current for as long as it runs.
 pub struct Feed<D: Decoder> {
@@ -75,109 +64,6 @@ impl From<Trouble> for Interrupted {
     }
 }
 
-/// What a probe of the prefix found.
-#[derive(Debug)]
-enum Probed {
-    /// The prefix at this revision is what it was at the snapshot's.
-    Unchanged { snapshot: Revision, now: Revision },
-    /// Something under the prefix is newer than the snapshot with this revision.
-    Behind { snapshot: Revision },
-}
-
-impl<D: Decoder> Source<D> {
-    pub(crate) fn new(client: Client, prefix: Vec<u8>, decoder: D, config: Config) -> Self {
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![0]);
-        // etcd has no empty key; the lowest there can be stands for "all keys".
-        let prefix = if prefix.is_empty() { vec![0] } else { prefix };
-        Self { client, prefix, end, decoder, config }
-    }
-
-    /// Reads the whole prefix at one revision, page by page.
-    pub(crate) async fn load(
-        &self,
-        previous: Option<&Snapshot<D::Value>>,
-    ) -> Result<Snapshot<D::Value>, Error> {
-        let action = format!("loading {:?}", printable(&self.prefix));
-        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
-        // A past revision is where the first load begins; a reload wants the present.
-        let mut at = self.config.load_at.filter(|_| previous.is_none()).unwrap_or(Revision::ZERO);
-        let (mut from, mut loaded, mut first_header) = (self.prefix.clone(), Vec::new(), None);
-        loop {
-            let limit = self.config.page_size.max(1);
-            // The client's futures are large; those who load should not have to carry them.
-            let request = Box::pin(kv.get(from, Some(etcd::page(&self.end, limit, at))));
-            let mut page = self
-                .in_time(&action, request)
-                .await?
-                .map_err(|source| Error::etcd(action.as_str(), source))?;
-            let header: &mut StoreHeader = match &mut first_header {
-                Some(header) => header,
-                none => none.insert(etcd::header(&action, page.header())?),
-            };
-            if at == Revision::ZERO {
-                at = header.revision;
-            }
-            loaded.extend(page.take_kvs().into_iter().map(etcd::key_value));
-            match loaded.last() {
-                Some(last) if page.more() => {
-                    // The next key there can be.
-                    from = [last.key.as_slice(), &[0]].concat();
-                }
-                _ => {
-                    let header = StoreHeader { revision: at, ..*header };
-                    return Ok(Snapshot::reloaded(header, loaded, &self.decoder, previous));
-                }
-            }
-        }
-    }
-
-    async fn in_time<F: Future>(&self, action: &str, request: F) -> Result<F::Output, Error> {
-        let waited = self.config.request_timeout;
-        timeout(waited, request).await.map_err(|_| Error::TimedOut { action: action.to_owned(), waited })
-    }
-
-    async fn watch(&self, from: Revision) -> Result<WatchStream, Error> {
-        let action = format!("watching {:?} from revision {from}", printable(&self.prefix));
-        let options = WatchOptions::new()
-            .with_range(self.end.clone())
-            .with_start_revision(from.get())
-            .with_progress_notify();
-        let mut watches = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let opening = Box::pin(watches.watch(self.prefix.clone(), Some(options)));
-        self.in_time(&action, opening).await?.map_err(|source| Error::etcd(action, source))
-    }
-
-    /// Asks whether anything under the prefix happened after `snapshot`.
-    ///
-    /// etcd tells of deletions by a watch alone, but if every key it holds is one we hold, unchanged, and it holds as
-    /// many, then nothing was deleted either.
-    fn probe(&self, snapshot: &Snapshot<D::Value>) -> BoxFuture<'static, Result<Probed, Error>> {
-        let (revision, keys) = (snapshot.revision(), snapshot.key_count());
-        let (prefix, waited) = (self.prefix.clone(), self.config.request_timeout);
-        let mut kv = self.client.kv_client();
-        let options = GetOptions::new()
-            .with_range(self.end.clone())
-            .with_min_mod_revision(revision.next().get())
-            .with_keys_only()
-            .with_limit(1);
-        async move {
-            let action = "asking for progress";
-            let page = timeout(waited, kv.get(prefix, Some(options)))
-                .await
-                .map_err(|_| Error::TimedOut { action: action.to_owned(), waited })?
-                .map_err(|source| Error::etcd(action, source))?;
-            let header = etcd::header(action, page.header())?;
-            let same_count = u64::try_from(page.count()).is_ok_and(|count| count == keys as u64);
-            Ok(if page.kvs().is_empty() && same_count {
-                Probed::Unchanged { snapshot: revision, now: header.revision }
-            } else {
-                Probed::Behind { snapshot: revision }
-            })
-        }
-        .boxed()
-    }
-}
-
 impl<D: Decoder> Feed<D> {
     pub(crate) fn new(source: Source<D>, publisher: Publisher<D::Value>) -> Self {
         let rng = StdRng::seed_from_u64(source.config.seed);
@@ -204,6 +90,7 @@ impl<D: Decoder> Feed<D> {
                         }
                         Interrupted::Watch(reason) => reason,
                     };
+                    self.publisher.interrupted(&trouble);
                     let delay = backoff::delay(self.attempt, self.rng.random());
                     info!(
                         prefix,
@@ -332,6 +219,7 @@ impl<D: Decoder> Feed<D> {
             info!(member_id = is.member_id, raft_term = is.raft_term, "etcd member or raft term changed");
         }
         log(&applied.oddities);
+        self.publisher.follows();
         let gap = applied.oddities.iter().any(Oddity::is_gap);
         if news {
             self.attempt = 0;

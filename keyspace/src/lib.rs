@@ -28,6 +28,7 @@ mod lease;
 mod mirror;
 mod revision;
 mod snapshot;
+mod source;
 
 pub use announce::{Announced, announce, update};
 pub use apply::{Applied, Oddity, Response, Trouble, apply};
@@ -38,6 +39,6 @@ pub use entry::{Entry, Event, KeyValue, SetAside};
 pub use error::Error;
 pub use feed::Feed;
 pub use lease::{Lease, LeaseConfig, LeaseKeeper, LeaseState};
-pub use mirror::{Config, Mirror};
+pub use mirror::{Config, Interruption, Mirror};
 pub use revision::{Revision, StoreHeader};
 pub use snapshot::Snapshot;

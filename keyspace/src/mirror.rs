@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use etcd_client::Client;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::decode::Decoder;
 use crate::error::Error;
 use crate::feed::Feed;
 use crate::revision::Revision;
 use crate::snapshot::Snapshot;
+use crate::source::Source;
 
 /// How a mirror loads and follows its prefix.
 #[derive(Debug, Clone)]
@@ -63,10 +64,20 @@ impl<V> Clone for Mirror<V> {
     }
 }
 
+/// Why, and since when, the picture is not being followed.
+#[derive(Debug, Clone)]
+pub struct Interruption {
+    /// When it was first noticed.
+    pub since: Instant,
+    /// What was in the way at the last attempt.
+    pub reason: String,
+}
+
 /// What handles and feed have in common.
 #[derive(Debug)]
 pub(crate) struct Shared<V> {
     snapshot: ArcSwap<Snapshot<V>>,
+    interruption: ArcSwapOption<Interruption>,
     pub(crate) asked: Asked,
     probe_after: Duration,
 }
@@ -107,6 +118,20 @@ impl<V> Publisher<V> {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.news.send_replace(snapshot);
     }
+
+    /// Notes that the picture is not followed, for as long as nothing else is noted.
+    pub(crate) fn interrupted(&self, reason: &str) {
+        let interruption = &self.shared.interruption;
+        let since = interruption.load().as_ref().map_or_else(Instant::now, |earlier| earlier.since);
+        interruption.store(Some(Arc::new(Interruption { since, reason: reason.to_owned() })));
+    }
+
+    pub(crate) fn follows(&self) {
+        // Every response comes by here, and nearly none ends an interruption.
+        if self.shared.interruption.load().is_some() {
+            self.shared.interruption.store(None);
+        }
+    }
 }
 
 impl<V: Send + Sync + 'static> Mirror<V> {
@@ -125,7 +150,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         decoder: D,
         config: Config,
     ) -> Result<(Self, Feed<D>), Error> {
-        let source = crate::feed::Source::new(client, prefix.into(), decoder, config);
+        let source = Source::new(client, prefix.into(), decoder, config);
         let snapshot = source.load(None).await?;
         let (mirror, publisher) = Self::with_publisher(snapshot, source.config.probe_after);
         Ok((mirror, Feed::new(source, publisher)))
@@ -141,6 +166,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         let snapshot = Arc::new(snapshot);
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::new(Arc::clone(&snapshot)),
+            interruption: ArcSwapOption::empty(),
             asked: Asked::default(),
             probe_after,
         });
@@ -152,6 +178,13 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot<V>> {
         self.shared.snapshot.load_full()
+    }
+
+    /// Why the picture is not followed at the moment, if it is not. For health checks: a short interruption is
+    /// nothing, and a long one means that others may see what we do not.
+    #[must_use]
+    pub fn interruption(&self) -> Option<Arc<Interruption>> {
+        self.shared.interruption.load_full()
     }
 
     /// News of each snapshot from now on; who is slow sees only the newest. It closes when the feed ends.

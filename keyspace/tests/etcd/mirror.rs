@@ -222,10 +222,14 @@ async fn an_outage_is_waited_out() {
     let client = server.client().await;
     let before = put_all(&client, [("/cluster/a", "1")]).await;
     at_least(&mirror, before).await;
+    assert!(mirror.interruption().is_none());
 
     line.cut(true);
     server.stop().await;
     tokio::time::sleep(Duration::from_secs(300)).await;
+    let interruption = mirror.interruption().expect("an interruption");
+    assert!(interruption.since.elapsed() > Duration::from_secs(290), "{interruption:?}");
+    assert!(interruption.reason.contains("watching \"/cluster/\" from revision"), "{interruption:?}");
     assert_eq!(keys(&mirror.snapshot()), ["/cluster/a"], "the last picture stays");
     server.resume().await;
     let missed = put_all(&client, [("/cluster/b", "1")]).await;
@@ -236,6 +240,7 @@ async fn an_outage_is_waited_out() {
     let back = tokio::time::Instant::now();
     assert_eq!(at_least(&mirror, missed).await.len(), 2);
     assert!(back.elapsed() < Duration::from_secs(10), "it took {:?}", back.elapsed());
+    assert!(mirror.interruption().is_none());
     assert!(running.try_join_next().is_none(), "the feed goes on");
 }
 
