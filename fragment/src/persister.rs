@@ -445,7 +445,7 @@ impl Persister {
 /// What a running persister has in hand.
 #[derive(Default)]
 struct Work {
-    queue: Queue<Job>,
+    queue: Queue<Instant, Job>,
     running: JoinSet<Outcome>,
     attempted: HashMap<Id, Job>,
     draining: Option<(Instant, Option<oneshot::Sender<Vec<Left>>>)>,

@@ -3,48 +3,47 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use tokio::time::Instant;
-
-/// Things in the order in which they are due; of those due at once, in the order in which they came.
+/// Things in the order in which they are due; of those due at once, in the order in which they came. Which clock
+/// the times `W` are of is the caller's affair.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    heap: BinaryHeap<Entry<T>>,
+pub(super) struct Queue<W, T> {
+    heap: BinaryHeap<Entry<W, T>>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
-    due: Instant,
+struct Entry<W, T> {
+    due: W,
     number: u64,
     item: T,
 }
 
-impl<T> Default for Queue<T> {
+impl<W: Ord, T> Default for Queue<W, T> {
     fn default() -> Self {
         Self { heap: BinaryHeap::new(), next: 0 }
     }
 }
 
-impl<T> Queue<T> {
-    pub(super) fn push(&mut self, due: Instant, item: T) {
+impl<W: Copy + Ord, T> Queue<W, T> {
+    pub(super) fn push(&mut self, due: W, item: T) {
         self.heap.push(Entry { due, number: self.next, item });
         self.next += 1;
     }
 
     /// The first thing that is due by now.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
+    pub(super) fn pop(&mut self, now: W) -> Option<T> {
         if self.next_due()? > now {
             return None;
         }
         self.heap.pop().map(|entry| entry.item)
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<W> {
         self.heap.peek().map(|entry| entry.due)
     }
 
     /// Makes everything due at once.
-    pub(super) fn make_due(&mut self, now: Instant) {
+    pub(super) fn make_due(&mut self, now: W) {
         let entries = std::mem::take(&mut self.heap).into_vec();
         self.heap = entries.into_iter().map(|entry| Entry { due: entry.due.min(now), ..entry }).collect();
     }
@@ -59,49 +58,45 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Ord for Entry<T> {
+impl<W: Ord, T> Ord for Entry<W, T> {
     /// The heap yields the greatest first, so what is due earlier is greater.
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.due, other.number).cmp(&(self.due, self.number))
+        other.due.cmp(&self.due).then(other.number.cmp(&self.number))
     }
 }
 
-impl<T> PartialOrd for Entry<T> {
+impl<W: Ord, T> PartialOrd for Entry<W, T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> PartialEq for Entry<T> {
+impl<W: Ord, T> PartialEq for Entry<W, T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl<T> Eq for Entry<T> {}
+impl<W: Ord, T> Eq for Entry<W, T> {}
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn things_come_when_they_are_due() {
-        let now = Instant::now();
-        let after = |secs| now + Duration::from_secs(secs);
+    #[test]
+    fn things_come_when_they_are_due() {
         let mut queue = Queue::default();
         for (due, item) in [(5, "c"), (1, "a"), (5, "d"), (2, "b")] {
-            queue.push(after(due), item);
+            queue.push(due, item);
         }
-        assert_eq!(queue.next_due(), Some(after(1)));
-        assert_eq!(queue.pop(now), None);
-        assert_eq!(queue.pop(after(4)), Some("a"));
-        assert_eq!(queue.pop(after(4)), Some("b"));
-        assert_eq!(queue.pop(after(4)), None);
-        queue.make_due(after(3));
-        assert_eq!(queue.pop(after(4)), Some("c"));
-        assert_eq!(queue.pop(after(4)), Some("d"));
+        assert_eq!(queue.next_due(), Some(1));
+        assert_eq!(queue.pop(0), None);
+        assert_eq!(queue.pop(4), Some("a"));
+        assert_eq!(queue.pop(4), Some("b"));
+        assert_eq!(queue.pop(4), None);
+        queue.make_due(3);
+        assert_eq!(queue.pop(4), Some("c"));
+        assert_eq!(queue.pop(4), Some("d"));
         assert!(queue.is_empty());
         assert_eq!(queue.next_due(), None);
     }
