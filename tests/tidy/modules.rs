@@ -64,17 +64,18 @@ fn doc(text: &str) -> &str {
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        // A generator that the caller passes in, seeded, is an input like any other.
-        let traits_only = *word == *"rand::" && only_traits(&line[at + word.len()..]);
-        !traits_only && (word.starts_with('.') || before.is_none_or(|c| !c.is_alphanumeric() && c != '_'))
+        // A generator that the caller passes in or seeds is an input like any other.
+        let seeded_only = *word == *"rand::" && only_seeded(&line[at + word.len()..]);
+        !seeded_only && (word.starts_with('.') || before.is_none_or(|c| !c.is_alphanumeric() && c != '_'))
     })
 }
 
-/// Whether an import goes on with traits of generators alone: `Rng`, or `{Rng, RngExt as _}`.
-fn only_traits(import: &str) -> bool {
+/// Whether an import goes on with what draws no entropy by itself: `Rng`, or `{RngExt as _, SeedableRng}`.
+fn only_seeded(import: &str) -> bool {
     let names = import.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or(import);
     let count = if import.starts_with('{') { usize::MAX } else { 1 };
-    names.split(',').take(count).all(|name| name.trim().starts_with("Rng"))
+    let seeded = ["Rng", "SeedableRng", "rngs::StdRng", "rngs::SmallRng"];
+    names.split(',').take(count).all(|name| seeded.iter().any(|seeded| name.trim().starts_with(seeded)))
 }
 
 #[test]
@@ -105,9 +106,9 @@ fn planted_impurities_are_refused() {
     check("//! Pure: sums.\nfn f(x: &std::sync::Mutex<u8>, brand: u8) {}", &["Mutex"]);
     check("//! Pure: sums.\nuse std::fs;\nfn f() { rand::random() }", &["std::fs", "rand::"]);
     check(
-        "//! Pure: sums.\nuse rand::{Rng, RngExt};\nfn f(rng: &mut impl rand::Rng) -> u8 { rng.random() }",
+        "//! Pure: sums.\nuse rand::rngs::StdRng;\nuse rand::{Rng, RngExt as _};\nfn f(rng: &mut impl rand::Rng) -> u8 { rng.random() }",
         &[],
     );
-    check("//! Pure: sums.\nuse rand::rngs::StdRng;\nuse rand::{Rng, random};", &["rand::", "rand::"]);
+    check("//! Pure: sums.\nuse rand::rngs::ThreadRng;\nuse rand::{Rng, random};", &["rand::", "rand::"]);
     check("//! Pure: sums.\nfn brand() { operand::f() }\n#[cfg(test)]\nmod tests { use tokio; }", &[]);
 }
