@@ -1,3 +1,5 @@
+//! Apply against a registry: all of it or nothing, and with which status.
+
 use std::sync::Arc;
 
 use courant_proto::label::LabelSet;

@@ -1,3 +1,5 @@
+//! Keys and values as Gazette writes them, and what is set aside with which words.
+
 use courant_keyspace::Decoder;
 use courant_proto::spec::SuspendLevel;
 use proptest::prelude::*;

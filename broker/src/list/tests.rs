@@ -1,3 +1,5 @@
+//! Listings by selector, once and followed.
+
 use std::time::Duration;
 
 use courant_proto::header::Header;

@@ -1,1 +1,2 @@
+//! What is answered of stores that work, fail, and were never tried.
 

@@ -1,3 +1,5 @@
+//! When a journal is suspended and what is written of it.
+
 use courant_proto::offset::Offset;
 use courant_proto::spec::SuspendLevel;
 

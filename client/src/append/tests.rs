@@ -1,3 +1,5 @@
+//! Appends against a scripted broker: what is sent, what is tried again, what is given up.
+
 use std::io;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The verbs that are one call, against a scripted broker.
+
 use courant_proto::wire::{self, Status as S};
 
 use crate::Error;

@@ -1,3 +1,5 @@
+//! Fragments over several pages, against a scripted broker.
+
 use courant_proto::wire::{FragmentsRequest, FragmentsResponse, Status as S};
 use futures::TryStreamExt as _;
 

@@ -1,3 +1,5 @@
+//! Listings and their watch against a scripted broker.
+
 use std::time::Duration;
 
 use courant_proto::wire::{self, ListResponse, Status as S};

@@ -1,3 +1,5 @@
+//! Reads against a scripted broker: gaps, losses, ends and jumps.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Every codec there and back, in pieces of every size, and content that lies about itself.
+
 use std::io::Write;
 
 use bytes::Bytes;

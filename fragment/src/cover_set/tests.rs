@@ -1,3 +1,5 @@
+//! Cover sets against a plain list of spans.
+
 use courant_proto::offset::Offset;
 use proptest::prelude::*;
 

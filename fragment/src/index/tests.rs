@@ -1,3 +1,5 @@
+//! What an index answers while content is committed, persisted and listed.
+
 use std::sync::Arc;
 use std::time::Duration;
 

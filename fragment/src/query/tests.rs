@@ -1,3 +1,5 @@
+//! What a read gets, for each offset and each cover.
+
 use courant_proto::offset::{Offset, ReadFrom};
 use proptest::prelude::*;
 

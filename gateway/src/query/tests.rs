@@ -1,3 +1,5 @@
+//! Query parameters that are taken, and the words with which others are refused.
+
 use super::*;
 
 fn check(query: &str, expected: Result<(i64, bool), &str>) {

@@ -1,3 +1,5 @@
+//! Durations as Go prints and reads them.
+
 use proptest::prelude::*;
 
 use super::*;

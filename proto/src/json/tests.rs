@@ -1,3 +1,5 @@
+//! Messages as JSON there and back, and JSON that is refused.
+
 use proptest::prelude::*;
 use serde_json::json;
 

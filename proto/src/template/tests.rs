@@ -1,3 +1,5 @@
+//! Path postfixes by template and time, and templates that are refused.
+
 use proptest::prelude::*;
 
 use super::*;

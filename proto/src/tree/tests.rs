@@ -1,3 +1,5 @@
+//! Trees of specs there and back, and YAML that is refused.
+
 use proptest::prelude::*;
 
 use super::shape::shared_directory;

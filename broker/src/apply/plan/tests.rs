@@ -1,3 +1,5 @@
+//! Which changes of an Apply become which transaction, and which are refused.
+
 use super::*;
 use crate::journal_space::fixture::*;
 

@@ -1,3 +1,5 @@
+//! Which replicas start, stop and are told of change when the picture changes.
+
 use super::*;
 use crate::journal_space::fixture::*;
 

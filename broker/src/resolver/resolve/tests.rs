@@ -1,3 +1,5 @@
+//! Where each kind of request is served, or why it is not.
+
 use courant_proto::route::Route;
 use courant_proto::spec::SuspendLevel;
 

@@ -1,3 +1,5 @@
+//! Flags, variables and the file, which of them wins, and how each is refused.
+
 use super::*;
 
 const FILE: &str = "\
