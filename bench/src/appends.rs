@@ -63,13 +63,8 @@ pub(crate) async fn run(setup: &Setup, args: &AppendsArgs) -> Result<Findings> {
                 let load = Load { surface, address: courant.address, journal, size, in_flight };
                 let pair = Pair { setup, load, courant: (&courant, &home), noop: (&noop, &noop_home) };
                 let row = pair.measure(&client).await;
-                rows.push(row.with_context(|| {
-                    format!(
-                        "{} {size} B, {in_flight} in flight; the broker said: {}",
-                        surface.name(),
-                        courant.said()
-                    )
-                })?);
+                let row = row.with_context(|| format!("{} {size} B, {in_flight} in flight", surface.name()));
+                rows.push(courant.explain(row)?);
             }
         }
     }

@@ -55,6 +55,7 @@ struct Found {
     start_cpu_s: f64,
     /// After the last start and its first append.
     started: Footprint,
+    started_rss_bytes_per_journal: f64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -102,8 +103,7 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
 
     files::tell("idle: writing once to each");
     let began = Instant::now();
-    let written = write_each(&courant, &names).await;
-    written.with_context(|| format!("the broker said: {}", courant.said()))?;
+    courant.explain(write_each(&courant, &names).await)?;
     let write_each_once_s = began.elapsed().as_secs_f64();
 
     files::tell(&format!("idle: waiting {flush_wait_s} s for flushes"));
@@ -125,6 +125,7 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
         stop_s.push(stopped.as_secs_f64());
     }
     let (rss_bytes_per_journal, open_files_per_journal) = idle.per_journal(base, count);
+    let started = starts.last().context("no start was measured")?.footprint;
     let found = Found {
         journals: count,
         flush_wait_s,
@@ -144,7 +145,8 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
         start_until_ready_s: median(starts.iter().map(|start| start.ready_s)),
         start_until_appended_s: median(starts.iter().map(|start| start.appended_s)),
         start_cpu_s: median(starts.iter().map(|start| start.cpu_s)),
-        started: starts.last().context("no start was measured")?.footprint,
+        started,
+        started_rss_bytes_per_journal: started.per_journal(base, count).0,
     };
     let sheet = sheet(&found);
     Findings::new("idle", &found, vec![sheet])
@@ -226,6 +228,7 @@ fn sheet(found: &Found) -> Sheet {
         row("start until the first append", number(found.start_until_appended_s), "s"),
         row("  processor time", number(found.start_cpu_s), "s"),
         row("RSS after a start", mib(found.started.rss_bytes), "MiB"),
+        row("  per journal", number(found.started_rss_bytes_per_journal / 1024.0), "KiB"),
         row("open files after a start", found.started.open_files.to_string(), ""),
     ];
     let mut notes = Vec::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -96,8 +96,13 @@ impl Server {
         }
     }
 
+    /// Adds to an error what the server said last.
+    pub(crate) fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| anyhow!("{error:#}\nthe server's output ends with:\n{}", self.said()))
+    }
+
     /// The last lines of its log.
-    pub(crate) fn said(&self) -> String {
+    fn said(&self) -> String {
         let text = files::read(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")

@@ -58,8 +58,7 @@ struct Sample {
 pub(crate) async fn run(setup: &Setup) -> Result<Findings> {
     let home = setup.home()?;
     let courant = Server::courant(setup, &home).await?;
-    let found = compare(setup, &home, &courant).await;
-    let found = found.with_context(|| format!("the broker said: {}", courant.said()))?;
+    let found = courant.explain(compare(setup, &home, &courant).await)?;
     courant.stop_well().await?;
     let sheet = sheet(&found);
     Findings::new("slow-client", &found, vec![sheet])

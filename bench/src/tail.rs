@@ -78,7 +78,7 @@ pub(crate) async fn run(setup: &Setup, args: &TailArgs) -> Result<Findings> {
             let journal = format!("bench/tail-{round}-{number}");
             let case = Case { journal: &journal, pace, readers, args, window };
             let sample = case.measure(&courant).await;
-            let sample = sample.with_context(|| format!("{journal}; the broker said: {}", courant.said()))?;
+            let sample = courant.explain(sample.context(journal))?;
             if round > 0 {
                 samples[number].push(sample);
             }

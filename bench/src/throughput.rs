@@ -51,8 +51,10 @@ struct Row {
     generator_cpu_s_per_gb: f64,
     /// From the end of the burst until the server had nothing more to do.
     catch_up_s: f64,
-    /// The rate of a journal with codec NONE and as many callers, by this one's.
+    /// The rate of a journal with codec NONE and as many callers, by this one's. Zero for the no-op.
     slower_than_none: f64,
+    /// This rate by that of the no-op with as many callers.
+    of_noop: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -92,8 +94,7 @@ pub(crate) async fn run(setup: &Setup, args: &ThroughputArgs) -> Result<Findings
                 Some(codec) => burst.on_courant(&courant, codec).await,
                 None => burst.on(&noop).await,
             };
-            samples[number]
-                .push(sample.with_context(|| format!("{journal}; the broker said: {}", courant.said()))?);
+            samples[number].push(courant.explain(sample.context(journal))?);
         }
         courant.stop_well().await?;
     }
@@ -102,14 +103,15 @@ pub(crate) async fn run(setup: &Setup, args: &ThroughputArgs) -> Result<Findings
         .zip(&samples)
         .map(|(&(codec, callers), samples)| Row::of(codec, callers, samples))
         .collect();
-    let plain: Vec<(usize, f64)> = rows
-        .iter()
-        .filter(|row| row.codec == Some(Codec::None))
-        .map(|row| (row.callers, row.mb_per_s))
-        .collect();
+    let rate_of = |codec: Option<Codec>, callers: usize| {
+        let found = cases.iter().zip(&samples).find(|(case, _)| **case == (codec, callers));
+        found.map_or(0.0, |(_, samples)| median(samples.iter().map(|sample| sample.mb_per_s)))
+    };
     for row in &mut rows {
-        let none = plain.iter().find(|(callers, _)| *callers == row.callers).map_or(0.0, |(_, rate)| *rate);
-        row.slower_than_none = ratio(none, row.mb_per_s);
+        row.of_noop = ratio(row.mb_per_s, rate_of(None, row.callers));
+        if row.codec.is_some() {
+            row.slower_than_none = ratio(rate_of(Some(Codec::None), row.callers), row.mb_per_s);
+        }
     }
     let limits = Limits {
         sha1_gb_per_s: median(limits.iter().map(|l| l.sha1_gb_per_s)),
@@ -237,6 +239,7 @@ impl Row {
             generator_cpu_s_per_gb: of(|s| s.generator_cpu),
             catch_up_s: of(|s| s.catch_up),
             slower_than_none: 0.0,
+            of_noop: 0.0,
         }
     }
 }
@@ -251,7 +254,8 @@ fn sheet(found: &Found) -> Sheet {
             number(row.cpu_s_per_gb_in_all),
             number(row.generator_cpu_s_per_gb),
             number(row.catch_up_s),
-            times(row.slower_than_none),
+            if row.slower_than_none > 0.0 { times(row.slower_than_none) } else { "-".to_owned() },
+            times(row.of_noop),
         ]
     };
     let Limits { sha1_gb_per_s, copy_and_write_gb_per_s } = found.limits;
@@ -266,6 +270,7 @@ fn sheet(found: &Found) -> Sheet {
             "load CPU-s/GB",
             "catch-up s",
             "NONE by this",
+            "this by no-op",
         ],
         rows: found.rows.iter().map(cells).collect(),
         notes: vec![
