@@ -348,7 +348,6 @@ impl<C> Index<C> {
 
     /// A future that is done once the index has changed since this call. It misses no change, whether it was
     /// polled by then or not: listen, then query, then wait.
-    #[must_use]
     pub fn listen(&self) -> Notified<'_> {
         self.changed.notified()
     }
@@ -434,7 +433,7 @@ impl<C> Found<&Local<C>, &Remote> {
         }
     }
 
-    fn to_fragment(&self, journal: &JournalName) -> Fragment {
+    fn to_fragment(self, journal: &JournalName) -> Fragment {
         match self {
             Self::Local(local) => local.sketch().finish(journal),
             Self::Remote(remote) => remote.fragment.clone(),

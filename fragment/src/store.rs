@@ -27,7 +27,7 @@ mod put;
 mod read;
 mod strays;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -181,7 +181,7 @@ impl Stores {
     /// Looks after the health of every store until cancelled, and lets go of those that nobody uses.
     pub async fn run(&self, cancel: CancellationToken) {
         let mut checks = JoinSet::new();
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             for store in std::mem::take(&mut self.open.lock().unattended) {

@@ -1,1 +1,327 @@
+#![expect(clippy::disallowed_methods, reason = "the tests look at what lies in the folders")]
 
+//! Spools on their way to stores that work, fail and hang.
+
+use std::fs;
+
+use courant_proto::duration::GoDuration;
+use courant_proto::label::LabelSet;
+use courant_proto::name::JournalName;
+use courant_proto::spec::{Flags, FragmentSpec};
+use courant_proto::store::StoreUrl;
+use courant_proto::time::ManualClock;
+use rand::SeedableRng;
+use tempfile::TempDir;
+
+use super::*;
+use crate::spool::digest::Digest;
+use crate::store::tests::faults::forbid;
+
+const CONTENT: &[u8] = b"the content of a spool\n";
+
+/// Journals that a test changes as it goes on.
+#[derive(Debug)]
+struct Lookup(Mutex<Option<Journal>>);
+
+impl Journals for Lookup {
+    fn look_up(&self, identity: &Identity) -> Option<Journal> {
+        self.0.lock().clone().filter(|_| identity.create_revision == 5)
+    }
+}
+
+/// A running persister over a temporary folder.
+struct Fixture {
+    root: TempDir,
+    stores: Arc<Stores>,
+    journals: Arc<Lookup>,
+    handle: PersisterHandle,
+    sender: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+    _tasks: JoinSet<()>,
+}
+
+fn spec(stores: &[&str]) -> Arc<JournalSpec> {
+    Arc::new(JournalSpec {
+        name: JournalName::parse("a/journal").expect("a name"),
+        replication: 1,
+        labels: LabelSet::default(),
+        fragment: FragmentSpec {
+            length: 1 << 20,
+            codec: Codec::None,
+            stores: stores.iter().map(|url| StoreUrl::parse(url).expect("a URL")).collect(),
+            refresh_interval: Duration::from_secs(60),
+            retention: GoDuration::default(),
+            flush_interval: None,
+            path_postfix_template: "date={{ .Spool.FirstAppendTime.Format \"2006-01-02\" }}".to_owned(),
+        },
+        flags: Flags::NOT_SPECIFIED,
+        max_append_rate: None,
+        suspend: None,
+    })
+}
+
+fn spool(number: u64) -> CompletedSpool {
+    let mut digest = Digest::new();
+    digest.update(CONTENT);
+    let begin = Offset::new(number as i64 * 1000).expect("an offset");
+    CompletedSpool {
+        id: SpoolId(number),
+        identity: Identity {
+            journal: JournalName::parse("a/journal").expect("a name"),
+            create_revision: 5,
+            epoch: 1,
+        },
+        begin,
+        end: begin.plus(CONTENT.len() as u64).expect("an offset"),
+        sum: digest.sum(),
+        codec: Codec::None,
+        first_append: Some(Timestamp::from_secs(1_700_000_000)),
+        registers: Registers::default(),
+        content: Arc::new(|position, buffer| {
+            let rest = &CONTENT[position as usize..];
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        }),
+    }
+}
+
+impl Fixture {
+    fn new(stores: &[&str], config: Config) -> Self {
+        let root = TempDir::new().expect("a folder");
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
+        let store_config =
+            crate::store::Config { file_root: Some(root.path().to_owned()), ..crate::store::Config::default() };
+        let opened =
+            Arc::new(Stores::new(store_config, Arc::clone(&clock) as Arc<dyn Clock>, StdRng::seed_from_u64(1)));
+        let journals =
+            Arc::new(Lookup(Mutex::new(Some(Journal { spec: spec(stores), is_primary: true }))));
+        let (persister, handle) = Persister::new(
+            config,
+            Arc::clone(&opened),
+            Arc::clone(&journals) as Arc<dyn Journals>,
+            clock,
+            StdRng::seed_from_u64(2),
+        );
+        let (sender, reports) = mpsc::channel(8);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(persister.run(CancellationToken::new()));
+        Self { root, stores: opened, journals, handle, sender, reports, _tasks: tasks }
+    }
+
+    fn set(&self, journal: Option<(&[&str], bool)>) {
+        *self.journals.0.lock() = journal.map(|(stores, is_primary)| Journal { spec: spec(stores), is_primary });
+    }
+
+    fn submit(&self, spool: CompletedSpool) {
+        self.handle.submit(spool, &self.sender).expect("there is room");
+    }
+
+    async fn persisted(&mut self) -> (SpoolId, Fragment) {
+        match self.reports.recv().await.expect("a report") {
+            Report::Persisted { spool, fragment } => (spool, fragment),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn counter(&self, counter: impl Fn(&PersisterCounters) -> &std::sync::atomic::AtomicU64) -> u64 {
+        counter(self.handle.counters()).load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_primary_completed_is_stored_at_once() {
+    let mut fixture = Fixture::new(&["file:///first/", "file:///second/"], Config::default());
+    let began = Instant::now();
+    fixture.submit(spool(1));
+    assert_eq!((fixture.counter(|c| &c.pending), fixture.counter(|c| &c.pending_bytes)), (1, CONTENT.len() as u64));
+    let (id, fragment) = fixture.persisted().await;
+    assert_eq!(id, SpoolId(1));
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(&*fragment.postfix, "date=2023-11-14");
+    assert_eq!(fragment.store.as_ref().map(StoreUrl::as_str), Some("file:///first/"));
+    assert!(fragment.mod_time > 0);
+    let path = fixture.root.path().join("first").join(fragment.content_path());
+    assert_eq!(fs::read(path).expect("an object"), CONTENT);
+
+    // The same again, as another replica would: it is found.
+    fixture.submit(spool(1));
+    assert_eq!(fixture.persisted().await.1, fragment);
+    tokio::task::yield_now().await;
+    assert_eq!((fixture.counter(|c| &c.uploaded), fixture.counter(|c| &c.already_there)), (1, 1));
+    assert_eq!((fixture.counter(|c| &c.pending), fixture.counter(|c| &c.pending_bytes)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_replica_completed_waits_for_the_primary() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    fixture.set(Some((&["file:///"], false)));
+    let began = Instant::now();
+    fixture.submit(spool(1));
+    fixture.persisted().await;
+    let waited = began.elapsed();
+    assert!((120..=181).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_spool_is_nothing() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    let empty = spool(1);
+    fixture.submit(CompletedSpool { end: empty.begin, ..empty });
+    fixture.submit(spool(2));
+    assert_eq!(fixture.persisted().await.0, SpoolId(2));
+    assert_eq!(fixture.handle.counters().persisted_total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_of_a_journal_that_is_gone_is_dropped() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    fixture.set(None);
+    fixture.submit(spool(1));
+    let gone = Report::JournalGone { spool: SpoolId(1), identity: spool(1).identity };
+    assert_eq!(fixture.reports.recv().await, Some(gone));
+    // Another journal of the same name is not its journal.
+    fixture.set(Some((&["file:///"], true)));
+    let mut former = spool(2);
+    former.identity.create_revision = 4;
+    fixture.submit(former);
+    assert!(matches!(fixture.reports.recv().await, Some(Report::JournalGone { spool: SpoolId(2), .. })));
+    tokio::task::yield_now().await;
+    assert_eq!((fixture.counter(|c| &c.dropped), fixture.handle.counters().persisted_total()), (2, 2));
+    assert_eq!(fs::read_dir(fixture.root.path()).expect("a folder").count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_spool_waits_for_a_better_store() {
+    let mut fixture = Fixture::new(&["file:///taken/"], Config::default());
+    fs::write(fixture.root.path().join("taken"), "a file").expect("written");
+    fixture.submit(spool(1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fixture.reports.try_recv().is_err());
+    // Ever more slowly: ten minutes see a dozen attempts, not six hundred.
+    assert!((5..=20).contains(&fixture.counter(|c| &c.failed)), "{}", fixture.counter(|c| &c.failed));
+    assert!(fixture.counter(|c| &c.oldest_seconds) > 60);
+    fixture.set(Some((&["file:///free/"], true)));
+    assert_eq!(fixture.persisted().await.1.store.as_ref().map(StoreUrl::as_str), Some("file:///free/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_without_a_store_stays_here() {
+    let mut fixture = Fixture::new(&[], Config::default());
+    fixture.submit(spool(1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fixture.reports.try_recv().is_err());
+    assert!(fixture.counter(|c| &c.storeless) >= 5);
+    assert_eq!((fixture.counter(|c| &c.pending), fixture.counter(|c| &c.failed)), (1, 0));
+    fixture.set(Some((&["file:///"], true)));
+    fixture.persisted().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_spool_is_never_stored() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    let damaged = CompletedSpool { sum: ContentSum([7; 20]), ..spool(1) };
+    fixture.submit(damaged);
+    let left = fixture.handle.drain(Duration::from_secs(30)).await;
+    assert!(fixture.reports.try_recv().is_err());
+    assert_eq!(left.len(), 1);
+    assert!(left[0].reason.contains("cannot be stored"), "{}", left[0].reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_persister_gives_back() {
+    let fixture = Fixture::new(&[], Config { pending: 3, ..Config::default() });
+    for number in 0..3 {
+        fixture.submit(spool(number));
+    }
+    let refused = fixture.handle.submit(spool(3), &fixture.sender).expect_err("full");
+    assert_eq!(refused.id, SpoolId(3));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fixture.handle.submit(spool(3), &fixture.sender).expect_err("still full");
+    assert_eq!(fixture.counter(|c| &c.pending), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_so_many_at_a_time() {
+    let mut fixture = Fixture::new(&["file:///"], Config { attempts: 2, pending: 100 });
+    for number in 0..20 {
+        fixture.submit(spool(number));
+    }
+    let mut seen: Vec<_> = Vec::new();
+    for _ in 0..20 {
+        seen.push(fixture.persisted().await.0.0);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_persists_what_it_can_and_names_the_rest() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    // A replica's spool is not waited for.
+    fixture.set(Some((&["file:///"], false)));
+    fixture.submit(spool(1));
+    let began = Instant::now();
+    assert_eq!(fixture.handle.drain(Duration::from_secs(60)).await, []);
+    assert_eq!(fixture.persisted().await.0, SpoolId(1));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+
+    let fixture = Fixture::new(&["file:///taken/"], Config::default());
+    fs::write(fixture.root.path().join("taken"), "a file").expect("written");
+    fixture.submit(spool(2));
+    fixture.submit(spool(1));
+    let began = Instant::now();
+    let left = fixture.handle.drain(Duration::from_secs(60)).await;
+    assert!((60..=61).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert_eq!(left.iter().map(|left| left.spool.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((left[0].begin, left[0].end), (spool(1).begin, spool(1).end));
+    assert!(left[0].reason.contains("taken"), "{}", left[0].reason);
+    // It tried again and again, though not without pause, and does not go on.
+    let failed = fixture.counter(|c| &c.failed);
+    assert!((20..=200).contains(&failed), "{failed}");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(fixture.counter(|c| &c.failed), failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_upload_does_not_hold_up_a_drain() {
+    let fixture = Fixture::new(&["file:///"], Config::default());
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let hung = CompletedSpool {
+        content: Arc::new(move |_, _| {
+            let _ = held.lock().recv();
+            Err("let go".into())
+        }),
+        ..spool(1)
+    };
+    fixture.submit(hung);
+    // The blocked thread keeps the test's clock from moving by itself.
+    let left = tokio::join!(fixture.handle.drain(Duration::from_secs(5)), async {
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    })
+    .0;
+    assert_eq!(left.len(), 1);
+    assert!(left[0].reason.contains("given up at the deadline"), "{}", left[0].reason);
+    drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_us_is_passed_over_only_while_exiting() {
+    const STORES: [&str; 2] = ["file:///forbidden/", "file:///allowed/"];
+    let mut fixture = Fixture::new(&STORES, Config::default());
+    forbid(&fixture.stores, STORES[0], 1000);
+    fixture.submit(spool(1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fixture.reports.try_recv().is_err());
+    assert_eq!(fixture.handle.drain(Duration::from_secs(60)).await, []);
+    assert_eq!(fixture.persisted().await.1.store.as_ref().map(StoreUrl::as_str), Some(STORES[1]));
+
+    // A store that fails otherwise is not.
+    let fixture = Fixture::new(&["file:///taken/", "file:///allowed/"], Config::default());
+    fs::write(fixture.root.path().join("taken"), "a file").expect("written");
+    fixture.submit(spool(1));
+    assert_eq!(fixture.handle.drain(Duration::from_secs(60)).await.len(), 1);
+}

@@ -40,6 +40,9 @@ impl Stored for Remote {
     }
 }
 
+/// The offset answered, what was found as (begin, end), and the gap.
+type Shown = (i64, Option<(i64, i64)>, Option<(i64, i64)>);
+
 struct Journal {
     local: CoverSet<Local>,
     remote: CoverSet<Remote>,
@@ -60,9 +63,9 @@ impl Journal {
         resolve(&self.local, &self.remote, head, query, Timestamp::from_secs(self.now))
     }
 
-    /// A read at `offset` (-1: head): the offset answered, what was found as (begin, end), the gap.
+    /// A read at `offset` (-1: head).
     #[track_caller]
-    fn check(&self, offset: i64, expected: (i64, Option<(i64, i64)>, Option<(i64, i64)>)) {
+    fn check(&self, offset: i64, expected: Shown) {
         let from = ReadFrom::try_from(offset).expect("an offset or -1");
         let resolution = self.resolve(&Query { from, begin_mod_time: 0 });
         let found = resolution.found.map(|found| (found.begin().get(), found.end().get()));

@@ -109,9 +109,16 @@ impl Store {
             retries: RETRIES,
         };
         if offset < fragment.end {
-            reader.body = Some(reader.fetch().await?);
+            reader.body = Some(reader.fetch().await.inspect_err(|error| self.note_loss(error))?);
         }
         Ok(reader)
+    }
+
+    fn note_loss(&self, error: &StoreError) {
+        if matches!(error, StoreError::DataLoss { .. }) {
+            self.counters.data_loss.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "a stored fragment is damaged");
+        }
     }
 }
 
@@ -139,10 +146,7 @@ impl FragmentReader {
             let is_final = self.retries == 0
                 || matches!(error, StoreError::Cancelled { .. } | StoreError::NotFound { .. });
             if is_final {
-                if matches!(error, StoreError::DataLoss { .. }) {
-                    self.store.counters.data_loss.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, "a stored fragment is damaged");
-                }
+                self.store.note_loss(&error);
                 return Err(error);
             }
             self.retries -= 1;
