@@ -238,6 +238,11 @@ impl Broker {
         self.shared.replicas.len()
     }
 
+    /// Gives up the place among the members, for another broker to take. To be called after [`Broker::drain`] and the end of the background.
+    pub async fn leave(&self) -> Result<(), Error> {
+        Ok(self.member.leave().await?)
+    }
+
     /// Ends reads that wait, so that connections can end.
     pub fn close_streams(&self) {
         self.shared.closing.cancel();
@@ -257,12 +262,13 @@ impl Broker {
         }
         let left = self.persister.drain(until.saturating_duration_since(Instant::now())).await;
         for core in 0..self.shared.cores.count() {
-            // What was persisted is released by the turn that this beat comes after.
-            let (reply, released) = oneshot::channel();
-            if self.shared.cores.send_to(core, Command::Beat { reply }).await.is_ok() {
-                let _ = timeout_at(until, released).await;
+            let (done, sealed) = oneshot::channel();
+            if self.shared.cores.send_to(core, Command::Seal { done }).await.is_ok() {
+                let _ = timeout_at(until, sealed).await;
             }
         }
+        // What could not be noted costs the next process nothing but the question to its own spools.
+        let _ = timeout_at(until, self.shared.lineage.flush()).await;
         self.tasks.close();
         left
     }

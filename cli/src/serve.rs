@@ -149,6 +149,10 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     if fault.is_none() {
         let _ = tokio::time::timeout(ENDING, background).await;
     }
+    if fault.is_none() && !args.etcd.is_empty() {
+        // Others take over at once. The embedded registry has nobody else, and the next start finds its journals assigned.
+        broker.leave().await.context("cannot give up the lease; it runs out by itself")?;
+    }
     stop_registry.cancel();
     if let Some(registry) = coordination.running {
         let _ = tokio::time::timeout(ENDING, registry).await;
@@ -227,7 +231,7 @@ fn compose(broker: &Broker, mut metrics: Metrics) -> Router {
     let client = Client::in_process(Arc::new(broker.clone()));
     let gateway = Gateway::new(client, courant_gateway::Config::new(ready, text, gateway_metrics));
     let grpc = tonic::service::Routes::new(broker.grpc()).prepare().into_axum_router();
-    grpc.fallback_service(gateway.router())
+    grpc.reset_fallback().merge(gateway.router())
 }
 
 type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);

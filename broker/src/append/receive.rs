@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use courant_fragment::disk::DiskFile;
+use courant_fragment::index::Index;
 use courant_proto::fragment::ContentSum;
 use courant_proto::service::AppendRequests;
 use courant_proto::time::Clock;
@@ -37,7 +38,11 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) enum Content {
     /// In the buffers it came in, with its share of the process's budget.
-    Memory { chunks: Vec<Bytes>, share: Option<OwnedSemaphorePermit> },
+    Memory {
+        chunks: Vec<Bytes>,
+        #[expect(dead_code, reason = "it is given back when the content is dropped, and that is all it is for")]
+        share: Option<OwnedSemaphorePermit>,
+    },
     /// In a file that nobody else knows.
     Scratch { file: Arc<dyn DiskFile> },
 }
@@ -48,6 +53,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) bank: &'a Mutex<Option<Bank>>,
     pub(crate) budget: &'a Budget,
     pub(crate) clock: &'a dyn Clock,
+    /// Once it is closed the journal is moving, which must not wait for a throttled append.
+    pub(crate) index: &'a Index,
 }
 
 /// Reads content up to the intent to commit and the end of the stream. An error is what the client is told, and nothing of
@@ -102,7 +109,7 @@ impl Receiver {
                 self.keep(request.content, terms.budget).await?;
             }
             if !paid {
-                wait_until_paid(flow, terms.clock, &mut ticks).await?;
+                wait_until_paid(flow, terms, &mut ticks).await?;
             }
         }
     }
@@ -156,12 +163,15 @@ async fn next_message(
 
 async fn wait_until_paid(
     flow: &mut Flow,
-    clock: &dyn Clock,
+    terms: &Terms<'_>,
     ticks: &mut Option<Interval>,
 ) -> Result<(), Status> {
     loop {
         tick(ticks).await;
-        if flow.tick(clock.now()).map_err(|Underflow| broken(Underflow::TEXT))? {
+        if terms.index.is_closed() {
+            flow.unbind();
+        }
+        if flow.tick(terms.clock.now()).map_err(|Underflow| broken(Underflow::TEXT))? {
             return Ok(());
         }
     }

@@ -65,6 +65,7 @@ pub(crate) async fn append(
                 bank: &replica.bank,
                 budget: &shared.budget,
                 clock: &*shared.clock,
+                index: &replica.index,
             };
             received = Some(receive::receive(&mut requests, terms).await?);
         }
@@ -111,6 +112,8 @@ pub(crate) async fn append(
             Outcome::Resuspend { level, offset, content } => {
                 wants.min_revision = shared.resuspend(&name.name, Suspend { level, offset }).await?;
                 if level != SuspendLevel::None {
+                    // What is local is closed now, and persisted while nobody writes.
+                    shared.cores.send(&name.name, Command::Roll { journal: name.name.clone() }).await?;
                     return Ok(refusal(&located, Status::Suspended));
                 }
                 received = Some(Received { content, length, sum, total_chunks, delayed_chunks });

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Roll { journal: JournalName },
     /// Close all open spools and hand them to the persister; told when that is done.
     Drain { done: oneshot::Sender<()> },
+    /// End the epochs of journals that have nothing left to persist; told when they were.
+    Seal { done: oneshot::Sender<()> },
     /// Still alive?
     Beat { reply: oneshot::Sender<()> },
 }

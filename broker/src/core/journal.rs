@@ -38,6 +38,8 @@ pub(super) struct Owned {
     /// Whether nothing that was committed can lie behind the head of the spool.
     pub(super) certain: bool,
     pub(super) floor: Offset,
+    /// Complete spools that no store is known to hold yet, oldest first.
+    pub(super) pending: Vec<SpoolId>,
     pub(super) queue: VecDeque<Waiting>,
     /// Listed among those whose queue is looked at in this turn.
     pub(super) ready: bool,
@@ -72,6 +74,7 @@ impl Owned {
             epoch: None,
             certain: true,
             floor: Offset::ZERO,
+            pending: Vec::new(),
             queue: VecDeque::new(),
             ready: false,
             refreshing: false,
@@ -94,6 +97,12 @@ impl Owned {
             epoch: self.epoch,
             floor: self.floor,
         }
+    }
+
+    /// The offset below which everything is in the journal's stores.
+    pub(super) fn stored(&self, log: &SpoolLog) -> Option<Offset> {
+        let first = self.pending.first().copied().or(self.spool);
+        first.and_then(|spool| log.spool(spool)).map(Spool::begin)
     }
 
     /// What the index amounts to.

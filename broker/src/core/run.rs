@@ -23,7 +23,7 @@ use super::journal::{Owned, Waiting};
 use super::turn;
 use super::wheel::{Due, Wheel};
 use crate::background::Background;
-use crate::lineage::EpochOutcome;
+use crate::lineage::{EpochOutcome, Rolled, Sealing};
 use crate::metrics::Metrics;
 use crate::recovery::Adoptable;
 
@@ -146,6 +146,10 @@ impl Core {
                 }
                 let _ = done.send(());
             }
+            Command::Seal { done } => {
+                self.seal();
+                let _ = done.send(());
+            }
             Command::Beat { reply } => {
                 let _ = reply.send(());
             }
@@ -199,6 +203,7 @@ impl Core {
                 if let Some(complete) = self.log.spool(spool) {
                     owned.publish_complete(complete);
                 }
+                owned.pending.push(spool);
                 self.persist(spool);
             }
             if let Some(spool) = owned.spool(&self.log).filter(|spool| spool.length() > 0) {
@@ -252,6 +257,9 @@ impl Core {
         self.metrics.forget(journal);
         owned.replica.index.close();
         owned.answer_all(|content| Outcome::Moved { content });
+        if deleted {
+            self.background.lineage.forget(journal.clone(), create_revision);
+        }
         let Some(open) = owned.spool else { return };
         let mut turn = self.log.turn();
         let forgotten = turn.forget(open).and_then(|completed| turn.write().map(|_| completed));
@@ -370,7 +378,16 @@ impl Core {
     fn persisted(&mut self, report: Report) {
         let spool = match report {
             Report::Persisted { spool, fragment } => {
-                if let Some(owned) = self.state.journals.get(&fragment.journal) {
+                if let Some(owned) = self.state.journals.get_mut(&fragment.journal) {
+                    owned.pending.retain(|pending| *pending != spool);
+                    if let Some(stored) = owned.stored(&self.log) {
+                        self.background.lineage.note_roll(Rolled {
+                            journal: fragment.journal.clone(),
+                            create_revision: owned.replica.create_revision,
+                            stored,
+                            sealed: None,
+                        });
+                    }
                     owned.replica.index.persisted(spool, fragment);
                 }
                 spool
@@ -424,6 +441,25 @@ impl Core {
                 tracing::warn!(%journal, %fault, "cannot close the open spool; it is tried again");
                 self.state.wheel.set(journal, Due::Flush, self.clock.now().secs().saturating_add(ROLL_AGAIN));
             }
+        }
+    }
+
+    /// Ends the epochs of journals whose content lies in their stores whole: whoever begins the next one needs nothing of ours.
+    fn seal(&mut self) {
+        for (journal, owned) in &mut self.state.journals {
+            let Some(open) = owned.spool(&self.log) else { continue };
+            let Some(epoch) = owned.epoch.filter(|_| owned.pending.is_empty() && open.length() == 0) else {
+                continue;
+            };
+            let (stored, registers) = (open.begin(), open.registers().clone());
+            // Nothing more is committed in it: an append from here on begins another.
+            owned.epoch = None;
+            self.background.lineage.note_roll(Rolled {
+                journal: journal.clone(),
+                create_revision: owned.replica.create_revision,
+                stored,
+                sealed: Some(Sealing { epoch, registers }),
+            });
         }
     }
 

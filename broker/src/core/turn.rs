@@ -114,8 +114,9 @@ impl Core {
     /// The open spool of a journal was closed with content: its sum is known, and the persister takes it on.
     pub(super) fn completed(&mut self, journal: &JournalName, completed: SpoolId) {
         self.metrics.spool_completed();
-        if let (Some(owned), Some(spool)) = (self.state.journals.get(journal), self.log.spool(completed)) {
+        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed)) {
             owned.replica.index.completed(completed, spool.sum());
+            owned.pending.push(completed);
         }
         self.persist(completed);
     }
