@@ -32,8 +32,8 @@ const READ_BYTES: usize = 1 << 20;
 /// Reads that wait for the network.
 const READS_AHEAD: usize = 4;
 
-/// Records that wait for one journal.
-const RECORDS_AHEAD: usize = 1024;
+/// Batches of records that wait to be handed out, or for one journal.
+const BATCHES_AHEAD: usize = 4;
 
 /// Records are appended together up to so many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -139,35 +139,42 @@ async fn framed(session: &Session, args: &AppendArgs, names: Vec<String>) -> Res
     let mut failure = None;
     let mut sent = 0_usize;
     while failure.is_none() {
-        let item = tokio::select! {
+        let batch = tokio::select! {
             biased;
             Some(ended) = writers.tasks.join_next() => {
                 // A writer ends before its queue does only when it failed.
                 failure = Some(written(session, ended).err().unwrap_or_else(lost_writer));
                 continue;
             }
-            item = records.recv() => item,
             change = changed(&mut watch) => {
                 journals = Journals::new(change);
                 continue;
             }
+            batch = records.recv() => batch,
         };
-        let Some(item) = item else { break };
-        let item = match item {
-            Ok(item) => item,
-            Err(error) => {
+        let batch = match batch {
+            None => break,
+            Some(Ok(batch)) => batch,
+            Some(Err(error)) => {
                 failure = Some(Failure::of_io(format!("--input {}", args.input.display()), &error));
                 continue;
             }
         };
-        match pick(args, &journals, &item, &mut rng) {
-            Ok(name) => {
-                // A queue that is closed belongs to a writer that failed, which is told next.
-                if writers.queue(name).send(item.record).await.is_ok() {
-                    sent += 1;
+        let mut parts: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+        for item in &batch {
+            match pick(args, &journals, item, &mut rng) {
+                Ok(name) => parts.entry(name).or_default().extend_from_slice(&item.record),
+                // What precedes it is appended still.
+                Err(reason) => {
+                    failure = Some(Failure::failed([reason]));
+                    break;
                 }
             }
-            Err(reason) => failure = Some(Failure::failed([reason])),
+            sent += 1;
+        }
+        for (name, part) in parts {
+            // A queue that is closed belongs to a writer that failed, which is told next.
+            let _ = writers.queue(name).send(part.into()).await;
         }
     }
     drop(records);
@@ -193,17 +200,39 @@ async fn framed(session: &Session, args: &AppendArgs, names: Vec<String>) -> Res
     }
 }
 
-/// Reads records on a thread, ahead by a bounded number of them.
+/// Reads records on a thread, ahead by a few batches of them. A batch ends where the next record has to be
+/// waited for, so that none waits for another one.
 fn spawn_reader(
     input: Box<dyn Read + Send>,
     framing: Framing,
     keyed: bool,
-) -> mpsc::Receiver<io::Result<records::Item>> {
-    let (sender, receiver) = mpsc::channel(RECORDS_AHEAD);
+) -> mpsc::Receiver<io::Result<Vec<records::Item>>> {
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        for item in Records::new(io::BufReader::with_capacity(READ_BYTES, input), framing, keyed) {
-            if sender.blocking_send(item).is_err() {
+        let mut records = Records::new(io::BufReader::with_capacity(READ_BYTES, input), framing, keyed);
+        loop {
+            let (mut batch, mut bytes, mut ended) = (Vec::new(), 0, None);
+            while ended.is_none() && bytes < BATCH_BYTES && (batch.is_empty() || records.is_ready()) {
+                match records.next() {
+                    Some(Ok(item)) => {
+                        bytes += item.record.len();
+                        batch.push(item);
+                    }
+                    Some(Err(error)) => ended = Some(Some(error)),
+                    None => ended = Some(None),
+                }
+            }
+            // Whoever received has gone: nobody wants the rest.
+            if !batch.is_empty() && sender.blocking_send(Ok(batch)).is_err() {
                 return;
+            }
+            match ended {
+                None => {}
+                Some(None) => return,
+                Some(Some(error)) => {
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
             }
         }
     });
@@ -264,7 +293,7 @@ struct Writers {
 impl Writers {
     fn queue(&mut self, name: &str) -> &mpsc::Sender<Bytes> {
         if !self.queues.contains_key(name) {
-            let (sender, receiver) = mpsc::channel(RECORDS_AHEAD);
+            let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
             let (client, name) = (self.client.clone(), name.to_owned());
             self.queues.insert(name.clone(), sender);
             self.tasks.spawn(async move {

@@ -1,6 +1,6 @@
 //! From a stream of bytes to records, and the keys before them. It does not know where they go.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::Bytes;
 
@@ -29,6 +29,28 @@ pub(super) struct Records<R> {
     ended: bool,
     /// Frames that were read, to say which one was bad.
     frames: u64,
+}
+
+impl<R: Read> Records<BufReader<R>> {
+    /// Whether the next record is at hand, with the key before it.
+    pub(super) fn is_ready(&self) -> bool {
+        let mut rest = self.input.buffer();
+        for _ in 0..if self.keyed { 2 } else { 1 } {
+            let length = match self.framing {
+                Framing::Fixed => rest.first_chunk::<HEADER_BYTES>().and_then(|[.., a, b, c, d]| {
+                    usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).ok()?.checked_add(HEADER_BYTES)
+                }),
+                Framing::Lines | Framing::None => {
+                    rest.iter().position(|byte| *byte == b'\n').map(|position| position + 1)
+                }
+            };
+            match length.and_then(|length| rest.get(length..)) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        true
+    }
 }
 
 impl<R: BufRead> Records<R> {
@@ -188,6 +210,27 @@ mod tests {
         let expected = vec![(b"key".to_vec(), frame(b"record")), (vec![], frame(b"x"))];
         assert_eq!(read(&input, Framing::Fixed, true), Ok(expected));
         assert_eq!(read(&frame(b"abc"), Framing::Fixed, false), Ok(vec![(vec![], frame(b"abc"))]));
+    }
+
+    #[test]
+    fn a_record_is_ready_when_nothing_has_to_be_waited_for() {
+        let check = |input: &[u8], framing, keyed, ready: bool| {
+            let mut input = BufReader::new(input);
+            input.fill_buf().unwrap();
+            assert_eq!(Records::new(input, framing, keyed).is_ready(), ready);
+        };
+        check(b"", Framing::Lines, false, false);
+        check(b"half", Framing::Lines, false, false);
+        check(b"one\nhalf", Framing::Lines, false, true);
+        check(b"key\nhalf", Framing::Lines, true, false);
+        check(b"key\nrecord\n", Framing::Lines, true, true);
+        let (one, mut half) = (frame(b"abc"), frame(b"abc"));
+        half.pop();
+        check(&one, Framing::Fixed, false, true);
+        check(&one[..7], Framing::Fixed, false, false);
+        check(&half, Framing::Fixed, false, false);
+        check(&[one.clone(), half].concat(), Framing::Fixed, true, false);
+        check(&[one.clone(), one].concat(), Framing::Fixed, true, true);
     }
 
     #[test]
