@@ -66,6 +66,7 @@ impl Background {
                     store_end,
                     registers,
                     members: vec![me],
+                    unknown_to_log: None,
                 };
                 let outcome = lineage.begin_epoch(request).await;
                 let command = Command::EpochBegan { journal: journal.clone(), create_revision, outcome };

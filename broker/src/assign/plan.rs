@@ -159,3 +159,6 @@ impl Planner<'_> {
 fn unchanged(assigned: &Assigned<'_>) -> Guard {
     Guard::Unchanged { key: assigned.entry.key.to_vec(), mod_revision: assigned.entry.mod_revision.get() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) store_end: Offset,
     /// The registers that these members know.
     pub(crate) registers: &'a Registers,
+    /// The log of the only member, if it is whole and does not know the journal.
+    pub(crate) unknown_to_log: Option<u64>,
 }
 
 /// Whether it may begin.
@@ -132,6 +134,11 @@ pub(crate) fn may_begin(record: Option<&Lineage>, wish: &Wish<'_>) -> Begin {
     if let Some(head) = contributed {
         let begin = head.max(newest.begin()).max(wish.begin);
         return Begin::At { epoch, begin, registers: wish.registers.clone() };
+    }
+    // The log did not know the journal when this epoch began, and does not now: nothing was committed in it.
+    let untouched = newest.unknown_to_log != 0 && wish.unknown_to_log == Some(newest.unknown_to_log);
+    if untouched && newest.has_any_member(wish.members) {
+        return Begin::At { epoch, begin: newest.begin().max(wish.begin), registers: newest.registers() };
     }
     if let Some(sealed) = newest.sealed.as_ref().filter(|sealed| wish.store_end >= sealed.end()) {
         let begin = sealed.end().max(newest.begin()).max(wish.begin);

@@ -23,6 +23,9 @@ pub(crate) struct BeginEpoch {
     pub(crate) registers: Registers,
     /// Who will hold its bytes.
     pub(crate) members: Vec<ProcessId>,
+    /// The identity of this broker's log, not zero, if it is whole and does not know the journal. A process may die after its epoch
+    /// was recorded and before the log has anything of it; this tells that from a log that was lost.
+    pub(crate) unknown_to_log: Option<u64>,
 }
 
 /// What came of it.

@@ -45,6 +45,10 @@ pub(crate) struct Epoch {
     /// Set when its members will commit nothing more in it.
     #[prost(message, optional, tag = "6")]
     pub(crate) sealed: Option<Sealed>,
+    /// The log of its only member, where that did not know the journal when the epoch began; zero otherwise. If the same log does
+    /// not know the journal later either, nothing was committed in between.
+    #[prost(fixed64, tag = "7")]
+    pub(crate) unknown_to_log: u64,
 }
 
 /// How an epoch ended that was closed in order.

@@ -180,7 +180,7 @@ impl LineageTask {
 
     /// One transaction for some epochs. Returns those that have to be decided anew; with an error, those that it leaves open.
     async fn attempt(&mut self, pending: Vec<Pending>) -> Result<Vec<Pending>, (Error, Vec<Pending>)> {
-        let (mut undecided, mut refused) = (Vec::new(), Vec::new());
+        let (mut undecided, mut later, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut transaction = Transaction::default();
         let mut steps: Vec<(Pending, Step)> = Vec::new();
         for pending in pending {
@@ -194,7 +194,7 @@ impl LineageTask {
                 Decided::Step(_)
                     if steps.iter().any(|(other, _)| other.wish.journal == pending.wish.journal) =>
                 {
-                    undecided.push(pending);
+                    later.push(pending);
                 }
                 Decided::Step(step) => {
                     self.add(&mut transaction, &pending.wish, known.mod_revision, &step);
@@ -212,7 +212,7 @@ impl LineageTask {
             Err(error) => {
                 // It may have been carried out all the same. What is there now tells, so nothing is known until it is read.
                 let open: Vec<Pending> =
-                    steps.into_iter().map(|(pending, _)| pending).chain(undecided).chain(refused).collect();
+                    steps.into_iter().map(|(pending, _)| pending).chain(later).chain(refused).collect();
                 for pending in &open {
                     self.known.remove(&pending.wish.journal);
                 }
@@ -240,6 +240,8 @@ impl LineageTask {
                 }
             }
         }
+        // After those that they came behind.
+        undecided.extend(later);
         match self.look_again(refused).await {
             Ok(looked) => undecided.extend(looked),
             Err((error, open)) => {
@@ -449,6 +451,7 @@ impl Pending {
             accept_loss: wish.accept_loss,
             store_end: wish.store_end,
             registers: &wish.registers,
+            unknown_to_log: wish.unknown_to_log,
         };
         match may_begin(record, &asked) {
             Begin::Refuse { floor } => Decided::Refused { floor },
@@ -460,6 +463,7 @@ impl Pending {
                     registers: Some((&registers).into()),
                     attempt: self.attempt,
                     sealed: None,
+                    unknown_to_log: wish.unknown_to_log.filter(|_| wish.members.len() == 1).unwrap_or(0),
                 };
                 let base = record.cloned().unwrap_or_else(|| Lineage {
                     create_revision: wish.create_revision,
@@ -492,4 +496,38 @@ fn rolled_record(record: &Lineage, rolled: &Rolled) -> Option<Lineage> {
         .map(|sealing| Sealed { end: rolled.stored.get(), registers: Some((&sealing.registers).into()) });
     let next = record.rolled(rolled.stored, sealed);
     (next != *record).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_proto::offset::Offset;
+
+    use super::*;
+    use crate::journal_space::fixture::{me, name};
+
+    fn pending(attempt: u64) -> Pending {
+        let (reply, _) = oneshot::channel();
+        let wish = Box::new(BeginEpoch {
+            journal: name("the/one"),
+            create_revision: 3,
+            contributed: Some(Offset::ZERO),
+            begin: Offset::ZERO,
+            accept_loss: false,
+            store_end: Offset::ZERO,
+            registers: Default::default(),
+            members: vec![me()],
+            unknown_to_log: None,
+        });
+        Pending { wish, reply, attempt, tries: 0 }
+    }
+
+    #[test]
+    fn an_epoch_whose_answer_was_lost_is_known_again_and_begins_once() {
+        let Decided::Step(step) = pending(7).decide(None) else { panic!("it may begin") };
+        let Decided::Done(outcome) = pending(7).decide(Some(&step.record)) else { panic!("it has begun") };
+        assert_eq!(outcome, step.outcome);
+        // To anybody else it is an epoch to follow.
+        let Decided::Step(next) = pending(8).decide(Some(&step.record)) else { panic!("it may begin") };
+        assert_eq!(next.record.newest().map(|epoch| epoch.number), Some(2));
+    }
 }

@@ -1,1 +1,292 @@
+//! Lineage as it is written and read back.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use courant_proto::label::LabelSet;
+use courant_proto::offset::Offset;
+use courant_proto::registers::Registers;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::journal_space::fixture::*;
+
+/// A cluster whose journals have lineage.
+async fn cluster() -> (Cluster, LineageKeeper) {
+    let mut cluster = Cluster::start().await;
+    let keeper = keeper(&mut cluster, 1);
+    (cluster, keeper)
+}
+
+/// Another process's keeper, as after a restart.
+fn keeper(cluster: &mut Cluster, seed: u64) -> LineageKeeper {
+    let (keeper, task) = LineageTask::new(cluster.etcd().clone(), root(), seed);
+    cluster.tasks.spawn(task.run(cluster.cancel.clone()));
+    keeper
+}
+
+fn at(offset: i64) -> Offset {
+    Offset::new(offset).expect("not negative")
+}
+
+fn fence(value: &str) -> Registers {
+    Registers::new(LabelSet::from_pairs([("fence", value)]).expect("labels"))
+}
+
+fn wish(journal: &str, create_revision: i64, head: Option<i64>) -> BeginEpoch {
+    BeginEpoch {
+        journal: name(journal),
+        create_revision,
+        contributed: head.map(at),
+        begin: at(head.unwrap_or(0)),
+        accept_loss: false,
+        store_end: Offset::ZERO,
+        registers: Registers::default(),
+        members: vec![me()],
+        unknown_to_log: None,
+    }
+}
+
+fn began(epoch: u64, begin: i64) -> EpochOutcome {
+    EpochOutcome::Began { epoch, begin: at(begin), registers: Registers::default() }
+}
+
+async fn record(cluster: &Cluster, journal: &str) -> Option<Lineage> {
+    load(cluster.etcd(), &root(), [name(journal)]).await.expect("an answer").remove(&name(journal))
+}
+
+#[tokio::test]
+async fn epochs_follow_each_other_over_restarts() {
+    let (mut cluster, first) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    assert_eq!(first.begin_epoch(wish("the/one", created, None)).await, began(1, 0));
+    let found = record(&cluster, "the/one").await.expect("a record");
+    assert_eq!((found.create_revision, found.epochs.len()), (created, 1));
+    // The same process begins another one, and so does the next, which has to look first.
+    assert_eq!(first.begin_epoch(wish("the/one", created, Some(10))).await, began(2, 10));
+    let second = keeper(&mut cluster, 2);
+    assert_eq!(second.begin_epoch(wish("the/one", created, Some(30))).await, began(3, 30));
+    // And what the first believes to know is corrected.
+    assert_eq!(first.begin_epoch(wish("the/one", created, Some(30))).await, began(4, 30));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_head_is_refused_until_an_operator_accepts_it() {
+    let (mut cluster, first) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    let fenced = BeginEpoch { registers: fence("first"), ..wish("the/one", created, Some(20)) };
+    first.begin_epoch(fenced).await;
+    let second = keeper(&mut cluster, 2);
+    let lost = BeginEpoch { store_end: at(15), ..wish("the/one", created, None) };
+    assert_eq!(second.begin_epoch(lost.clone()).await, EpochOutcome::Refused { floor: at(20) });
+    let accepted = BeginEpoch { accept_loss: true, begin: at(20), ..lost };
+    let expected = EpochOutcome::Began { epoch: 2, begin: at(20), registers: fence("first") };
+    assert_eq!(second.begin_epoch(accepted).await, expected, "and its fence stands");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_sealed_epoch_needs_no_head_once_it_is_stored() {
+    let (mut cluster, first) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    first.begin_epoch(wish("the/one", created, None)).await;
+    let rolled = |stored, sealed| Rolled {
+        journal: name("the/one"),
+        create_revision: created,
+        stored: at(stored),
+        sealed,
+    };
+    first.note_roll(rolled(40, Some(Sealing { epoch: 1, registers: fence("last") })));
+    // A late note does not undo the end.
+    first.note_roll(rolled(30, None));
+    first.flush().await;
+    let second = keeper(&mut cluster, 2);
+    let lost = BeginEpoch { store_end: at(40), ..wish("the/one", created, None) };
+    let expected = EpochOutcome::Began { epoch: 2, begin: at(40), registers: fence("last") };
+    assert_eq!(second.begin_epoch(lost).await, expected);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_before_its_log_has_anything_goes_on_with_the_same_log() {
+    let (mut cluster, first) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    let with_log = |log| BeginEpoch { unknown_to_log: Some(log), ..wish("the/one", created, None) };
+    assert_eq!(first.begin_epoch(with_log(0x10)).await, began(1, 0));
+    let second = keeper(&mut cluster, 2);
+    assert_eq!(
+        second.begin_epoch(with_log(0x11)).await,
+        EpochOutcome::Refused { floor: at(0) },
+        "another log"
+    );
+    assert_eq!(
+        second.begin_epoch(wish("the/one", created, None)).await,
+        EpochOutcome::Refused { floor: at(0) }
+    );
+    assert_eq!(second.begin_epoch(with_log(0x10)).await, began(2, 0));
+    // Once an epoch began with a head that the log knew, a log without one has lost it.
+    assert_eq!(second.begin_epoch(wish("the/one", created, Some(0))).await, began(3, 0));
+    assert_eq!(second.begin_epoch(with_log(0x10)).await, EpochOutcome::Refused { floor: at(0) });
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_begins_nothing() {
+    let (cluster, keeper) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    cluster.delete(root().item(&name("the/one"))).await;
+    let outcome = keeper.begin_epoch(wish("the/one", created, None)).await;
+    assert_eq!(outcome, EpochOutcome::Unavailable("journal the/one was deleted".to_owned()));
+    assert_eq!(record(&cluster, "the/one").await, None);
+    // Nor does the earlier journal of a name, whatever the later one does.
+    let anew = cluster.put_item(&spec("the/one")).await;
+    assert!(matches!(keeper.begin_epoch(wish("the/one", created, None)).await, EpochOutcome::Unavailable(_)));
+    assert_eq!(keeper.begin_epoch(wish("the/one", anew, None)).await, began(1, 0));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn epochs_that_are_asked_for_together_share_transactions() {
+    const JOURNALS: usize = 500;
+    let (mut cluster, first) = cluster().await;
+    let mut created = Vec::new();
+    for n in 0..JOURNALS {
+        created.push((format!("the/{n:04}"), cluster.put_item(&spec(&format!("the/{n:04}"))).await));
+    }
+    let all = async |cluster: &Cluster, keeper: &LineageKeeper, head, expected: EpochOutcome| {
+        let before = cluster.registry.revision();
+        let wishes =
+            created.iter().map(|(journal, created)| keeper.begin_epoch(wish(journal, *created, head)));
+        let outcomes = futures::future::join_all(wishes).await;
+        assert!(outcomes.iter().all(|outcome| *outcome == expected), "{:?}", outcomes.first());
+        cluster.registry.revision() - before
+    };
+    let transactions = all(&cluster, &first, None, began(1, 0)).await;
+    assert!(transactions <= 12, "{transactions}");
+    // Another process knows none of the records, and reads them as it goes.
+    let second = keeper(&mut cluster, 2);
+    let transactions = all(&cluster, &second, Some(5), began(2, 5)).await;
+    assert!(transactions <= 12, "{transactions}");
+    let names: Vec<JournalName> = created.iter().map(|(journal, _)| name(journal)).collect();
+    let records = load(cluster.etcd(), &root(), names).await.expect("an answer");
+    assert_eq!(records.len(), JOURNALS);
+    assert!(records.values().all(|record| record.newest().is_some_and(|newest| newest.number == 2)));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn one_journal_that_is_refused_or_gone_holds_up_no_other() {
+    let (mut cluster, first) = cluster().await;
+    let lost = cluster.put_item(&spec("the/lost")).await;
+    first.begin_epoch(wish("the/lost", lost, Some(9))).await;
+    let good = cluster.put_item(&spec("the/good")).await;
+    let second = keeper(&mut cluster, 2);
+    let (lost, gone, good, twice) = futures::join!(
+        second.begin_epoch(wish("the/lost", lost, None)),
+        second.begin_epoch(wish("the/gone", 77, None)),
+        second.begin_epoch(wish("the/good", good, None)),
+        second.begin_epoch(wish("the/good", good, None)),
+    );
+    assert_eq!(lost, EpochOutcome::Refused { floor: at(9) });
+    assert!(matches!(gone, EpochOutcome::Unavailable(_)), "{gone:?}");
+    // Asked for twice at once, it begins twice, one after the other; the second has no head to go by, so it is refused.
+    assert_eq!(good, began(1, 0));
+    assert_eq!(twice, EpochOutcome::Refused { floor: at(0) });
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_stored_is_noted_and_forgotten_with_the_journal() {
+    let (cluster, keeper) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    keeper.begin_epoch(wish("the/one", created, None)).await;
+    let rolled = |stored, create_revision| Rolled {
+        journal: name("the/one"),
+        create_revision,
+        stored: at(stored),
+        sealed: None,
+    };
+    for stored in [10, 70, 30] {
+        keeper.note_roll(rolled(stored, created));
+        keeper.flush().await;
+    }
+    assert_eq!(record(&cluster, "the/one").await.expect("a record").stored(), at(70));
+    let before = cluster.registry.revision();
+    keeper.note_roll(rolled(99, created + 1));
+    keeper.note_roll(Rolled { journal: name("the/none"), ..rolled(99, created) });
+    keeper.flush().await;
+    assert_eq!(cluster.registry.revision(), before, "nothing to note");
+
+    keeper.forget(name("the/one"), created + 1);
+    keeper.flush().await;
+    assert!(record(&cluster, "the/one").await.is_some(), "it is another journal's");
+    keeper.forget(name("the/one"), created);
+    keeper.flush().await;
+    assert_eq!(record(&cluster, "the/one").await, None);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_stops_its_journal_and_says_how_to_go_on() {
+    let (cluster, keeper) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    cluster.etcd().kv_client().put(root().lineage(&name("the/one")), "\u{ff}", None).await.expect("a put");
+    let outcome = keeper.begin_epoch(wish("the/one", created, Some(5))).await;
+    let EpochOutcome::Unavailable(why) = outcome else { panic!("{outcome:?}") };
+    assert!(
+        why.contains("/courant-x/courant/cluster/lineage/the/one") && why.contains("cannot be read"),
+        "{why}"
+    );
+    assert_eq!(record(&cluster, "the/one").await, None);
+    cluster.stop().await;
+}
+
+/// A registry that is away for a while, and whose answer to what it did before is lost.
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_comes_back_loses_nothing() {
+    let registry =
+        courant_registry::Registry::in_memory(courant_registry::Config { seed: 4, ..Default::default() });
+    let etcd = registry.client().await.expect("a client");
+    let put = etcd.kv_client().put(root().item(&name("the/one")), spec("the/one").encode(), None).await;
+    let created = put.expect("a put").header().expect("a header").revision();
+    // It runs, and ends: from then on nothing is accepted, until it runs again.
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    registry.run(stopped).await.expect("an end");
+
+    let (keeper, task) = LineageTask::new(etcd.clone(), root(), 1);
+    let cancel = CancellationToken::new();
+    let until = cancel.clone();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(task.run(cancel.clone()));
+    tasks.spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        registry.run(until).await.expect("a registry in memory");
+    });
+    let outcome = keeper.begin_epoch(wish("the/one", created, Some(5))).await;
+    assert_eq!(outcome, began(1, 5));
+    cancel.cancel();
+    while tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_stays_away_is_given_up_on() {
+    let registry =
+        courant_registry::Registry::in_memory(courant_registry::Config { seed: 4, ..Default::default() });
+    let etcd = registry.client().await.expect("a client");
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    registry.run(stopped).await.expect("an end");
+    let (keeper, task) = LineageTask::new(etcd, Arc::clone(&root()), 1);
+    let cancel = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(task.run(cancel.clone()));
+    let outcome = keeper.begin_epoch(wish("the/one", 1, None)).await;
+    let EpochOutcome::Unavailable(why) = outcome else { panic!("{outcome:?}") };
+    assert!(why.starts_with("the registry cannot record the beginning of an epoch"), "{why}");
+    cancel.cancel();
+    while tasks.join_next().await.is_some() {}
+    let outcome = keeper.begin_epoch(wish("the/one", 1, None)).await;
+    assert_eq!(outcome, EpochOutcome::Unavailable("this broker is stopping".to_owned()));
+}
