@@ -64,9 +64,4 @@ impl Replicas {
     pub(crate) fn len(&self) -> usize {
         self.by_journal.read().len()
     }
-
-    /// All of them, in no order that anything may depend on.
-    pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
-        self.by_journal.read().values().cloned().collect()
-    }
 }

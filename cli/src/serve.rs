@@ -8,8 +8,8 @@
 //! Each core is a thread with a current-thread runtime, which serves its share of the connections and owns its share of the
 //! journals. Everything else runs on a small runtime beside them.
 
+mod app;
 mod banner;
-mod clock;
 mod data_dir;
 mod default_spec;
 mod identity;
@@ -22,7 +22,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use axum::Router;
 use courant_broker::{Broker, Components, Config, Tasks};
 use courant_client::Client;
 use courant_fragment::disk::LocalDisk;
@@ -39,7 +38,8 @@ use tokio::task::JoinHandle as Task;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ServeArgs;
-use clock::SystemClock;
+use crate::clock::SystemClock;
+use app::App;
 use data_dir::DataDir;
 
 /// Requests under way get this long to end once the process was told to stop.
@@ -209,7 +209,7 @@ async fn coordinate(
 }
 
 /// Everything behind the one port.
-fn compose(broker: &Broker, mut metrics: Metrics) -> Router {
+fn compose(broker: &Broker, mut metrics: Metrics) -> App {
     let gateway_metrics = courant_gateway::Metrics::register(&mut metrics);
     let metrics = Mutex::new(metrics);
     let text = move || {
@@ -230,8 +230,7 @@ fn compose(broker: &Broker, mut metrics: Metrics) -> Router {
     };
     let client = Client::in_process(Arc::new(broker.clone()));
     let gateway = Gateway::new(client, courant_gateway::Config::new(ready, text, gateway_metrics));
-    let grpc = tonic::service::Routes::new(broker.grpc()).prepare().into_axum_router();
-    grpc.reset_fallback().merge(gateway.router())
+    App::new(broker.grpc(), gateway.router())
 }
 
 type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);
@@ -239,7 +238,7 @@ type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);
 /// Starts a thread for each core, which owns its journals and serves its connections.
 fn start_cores(
     cores: Vec<courant_broker::Core>,
-    app: &Router,
+    app: &App,
     stop_serving: &CancellationToken,
     stop_cores: &CancellationToken,
 ) -> Result<Cores> {

@@ -174,7 +174,7 @@ impl ServeFlags {
             zone: given.take("zone", |text| text_token(text, 1, 32)).unwrap_or_else(|| "local".into()),
             advertise: given.take("advertise", advertise),
             limit: given.take("limit", limit).unwrap_or(65_536),
-            cores: given.take("cores", cores).unwrap_or_else(cpus),
+            cores: given.take("cores", cores).unwrap_or_else(most_cpus),
             file_root: given.take("file-root", folder),
             default_spec: given.take("default-spec", |text| default_spec(text, read)),
             lease_ttl: given.take("lease-ttl", lease_ttl).unwrap_or(Duration::from_secs(20)),
@@ -326,8 +326,9 @@ fn cores(text: &str) -> Result<usize, String> {
     cores.ok_or_else(|| format!("expected a whole number from 1 to {MAX_CORES}"))
 }
 
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_CORES)
+/// One processor is left to codecs, the registry and the kernel; the others own journals.
+fn most_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().saturating_sub(1).clamp(1, MAX_CORES))
 }
 
 fn default_spec(path: &str, read: ReadText<'_>) -> Result<Fields, String> {

@@ -1,13 +1,17 @@
 //! One port for everything: connections are accepted in one place, handed to the cores in turn, and served there, HTTP/1.1 and
 //! HTTP/2 alike.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::Router;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -41,6 +45,40 @@ const MOST_STREAMS: u32 = 4_096;
 
 /// Header lists above this are refused, in bytes.
 const MOST_HEADERS: u32 = 16 << 10;
+
+/// What connections are served with.
+pub(crate) trait Serve: Clone + Send + 'static {
+    /// A response's body.
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    /// The same service, as tower has it.
+    type Service: tower::Service<
+            Request<Incoming>,
+            Response = Response<Self::Body>,
+            Error = Infallible,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static;
+
+    /// The service of one more connection.
+    fn service(&self) -> Self::Service;
+}
+
+impl<S, B> Serve for S
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Body = B;
+    type Service = S;
+
+    fn service(&self) -> S {
+        self.clone()
+    }
+}
 
 /// The sending end of one core's connections.
 pub(crate) type Hand = mpsc::Sender<std::net::TcpStream>;
@@ -92,7 +130,7 @@ pub(crate) async fn accept(listener: TcpListener, cores: Vec<Hand>, stop: Cancel
 }
 
 /// Serves the connections that are handed over, until told to stop; then lets requests under way end, for at most `grace`.
-pub(crate) async fn serve(mut handed: Handed, app: Router, stop: CancellationToken, grace: Duration) {
+pub(crate) async fn serve(mut handed: Handed, app: impl Serve, stop: CancellationToken, grace: Duration) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -116,12 +154,12 @@ pub(crate) async fn serve(mut handed: Handed, app: Router, stop: CancellationTok
 }
 
 /// Serves a listener of its own, apart from the cores, until told to stop.
-pub(crate) async fn serve_alone(listener: TcpListener, app: Router, stop: CancellationToken) {
+pub(crate) async fn serve_alone(listener: TcpListener, app: impl Serve, stop: CancellationToken) {
     let (hand, handed) = handover();
     tokio::join!(accept(listener, vec![hand], stop.clone()), serve(handed, app, stop, Duration::ZERO));
 }
 
-async fn connection(stream: TcpStream, app: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, app: impl Serve, stop: CancellationToken) {
     if timeout(FIRST_BYTE, stream.readable()).await.is_err() {
         return;
     }
@@ -136,7 +174,7 @@ async fn connection(stream: TcpStream, app: Router, stop: CancellationToken) {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_STREAMS)
         .max_header_list_size(MOST_HEADERS);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.service()));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,0 +1,57 @@
+//! What one connection is served with: the Journal service for its own path, and the gateway for everything else.
+//!
+//! A router would box each request and each response once more, which is a tenth of what a small append costs.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use courant_broker::Grpc;
+use courant_proto::wire::journal_server::{JournalServer, SERVICE_NAME};
+use http::{Request, Response};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use tower::Service;
+
+/// The service of a connection. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    grpc: JournalServer<Grpc>,
+    gateway: Router,
+}
+
+/// A response's body: of the one, or of the other.
+pub(crate) type AppBody = Either<tonic::body::Body, Body>;
+
+type Responding = Pin<Box<dyn Future<Output = Result<Response<AppBody>, Infallible>> + Send>>;
+
+impl App {
+    pub(crate) fn new(grpc: JournalServer<Grpc>, gateway: Router) -> Self {
+        Self { grpc, gateway }
+    }
+}
+
+impl Service<Request<Incoming>> for App {
+    type Response = Response<AppBody>;
+    type Error = Infallible;
+    type Future = Responding;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Both take requests at any time.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Responding {
+        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+        if method.is_some_and(|method| method.starts_with('/')) {
+            let responding = self.grpc.call(request);
+            Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
+        } else {
+            let responding = self.gateway.call(request.map(Body::new));
+            Box::pin(async move { responding.await.map(|response| response.map(Either::Right)) })
+        }
+    }
+}
