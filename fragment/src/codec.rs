@@ -1,7 +1,8 @@
 //! Codecs: how the bytes of a fragment become the bytes of an object, and back.
 //!
-//! The only module of this crate that a client needs. It knows the five codecs of the protocol and the length that
-//! a fragment's name promises; it refuses to know where bytes come from, where they go, and what their digest is.
+//! The only module of this crate that a client needs. It knows the five codecs of the protocol and the length
+//! that a fragment's name promises; it refuses to know where bytes come from, where they go, and what their
+//! digest is.
 //!
 //! | codec | written as | read as |
 //! | --- | --- | --- |

@@ -94,9 +94,9 @@ impl<T: Span> CoverSet<T> {
 
     /// Adds a span, and says whether the set holds it now.
     ///
-    /// An empty span and one inside a larger one are left out. One of equal extent takes the place of the one that
-    /// was there. Whatever lies inside the new span goes, all of it: a growing spool leaves nothing
-    /// of its former extents behind.
+    /// An empty span and one inside a larger one are left out. One of equal extent takes the place of the one
+    /// that was there. Whatever lies inside the new span goes, all of it: a growing spool leaves nothing of
+    /// its former extents behind.
     pub fn add(&mut self, span: T) -> bool {
         let (begin, end) = (span.begin(), span.end());
         if end <= begin {
@@ -164,7 +164,8 @@ impl<T: Span> CoverSet<T> {
         }
     }
 
-    /// Whether spans of this set, each touching or overlapping the next, cover all of `span`. A hole of one byte breaks the chain.
+    /// Whether spans of this set, each touching or overlapping the next, cover all of `span`. A hole of one
+    /// byte breaks the chain.
     #[must_use]
     pub fn covers(&self, span: &impl Span) -> bool {
         let mut reached = span.begin();

@@ -7,13 +7,15 @@
 //!                                       └─────────────────────┘──► wakes who waits
 //! ```
 //!
-//! One [`Index`] per journal, shared by `Arc` between the core that owns the journal, which writes, and readers
-//! on any thread. Each call takes the lock for the length of a search and never for I/O. An index has no task and no
-//! timer, and a quiet one is a few hundred bytes.
+//! One [`Index`] per journal, shared by `Arc` between the core that owns the journal, which writes, and
+//! readers on any thread. Each call takes the lock for the length of a search and never for I/O. An index has
+//! no task and no timer, and a quiet one is a few hundred bytes.
 //!
 //! What it refuses to know: how content is read, what a store is, and which bytes are committed — it is told.
 
+mod answer;
 mod listing;
+mod state;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use courant_proto::codec::Codec;
 use courant_proto::fragment::{ContentSum, Fragment};
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
@@ -33,83 +34,21 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::cover_set::{CoverSet, Span};
-use crate::query::{self, Found, Gap, Query, Stored};
-use crate::spool::content::Content;
-use crate::spool::digest::Digest;
+use crate::query::{self, Found, Query, Stored};
 use crate::spool::SpoolId;
+use crate::spool::content::Content;
 
+pub use answer::{Answer, Hit, LocalExtent, Source, Unstored};
 pub use listing::{Page, PageRequest, Summary};
+use state::{Remote, State, Sum};
 use tail::Tail;
 
 /// Bytes of committed content which an index keeps in memory for tailing readers, unless told otherwise.
 pub const TAIL_BYTES: usize = 512 << 10;
 
-/// A fragment that we stored ourselves stays listed for so long after, while listings do not show it yet: some
-/// stores list what they hold a minute late, and a stale listing must not tear a hole.
+/// A fragment that we stored ourselves stays listed for so long after, while listings do not show it yet:
+/// some stores list what they hold a minute late, and a stale listing must not tear a hole.
 pub const STALE_LISTING: Duration = Duration::from_secs(5 * 60);
-
-/// A spool as it stands after a commit.
-///
-/// `C` is how its bytes are read; the index only hands it on.
-#[derive(Debug)]
-pub struct LocalExtent<C = Content> {
-    /// The spool.
-    pub spool: SpoolId,
-    /// First offset, inclusive.
-    pub begin: Offset,
-    /// End of what is committed, exclusive.
-    pub end: Offset,
-    /// Running digest of what is committed. It is finished only for an answer that shows it.
-    pub digest: Digest,
-    /// Codec of the spool.
-    pub codec: Codec,
-    /// The committed bytes.
-    pub content: Arc<C>,
-}
-
-/// Where the content of an answer is.
-#[derive(Debug)]
-pub enum Source<C = Content> {
-    /// Here: from the offset of the answer to the end of its fragment.
-    Memory(Vec<Bytes>),
-    /// In the spool, from this position on.
-    Local(Arc<C>, u64),
-    /// In the store that the fragment names.
-    Remote,
-}
-
-/// Content which covers the offset of an answer.
-#[derive(Debug)]
-pub struct Hit<C = Content> {
-    /// The fragment. It has a store and a time if, and only if, it is stored.
-    pub fragment: Fragment,
-    /// How to read it.
-    pub source: Source<C>,
-}
-
-/// The answer to a [`Query`].
-#[derive(Debug)]
-pub struct Answer<C = Content> {
-    /// Where content begins, or, without a hit, where it is waited for: ask again at this offset.
-    pub offset: Offset,
-    /// End of the index.
-    pub write_head: Offset,
-    /// What covers the offset; none: not yet available.
-    pub hit: Option<Hit<C>>,
-    /// A hole that the read was moved over. Readers are told.
-    pub gap: Option<Gap>,
-    /// The journal is no longer served here, and who waits shall stop waiting.
-    pub closed: bool,
-}
-
-/// Content that lies only here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Unstored {
-    /// How many spools have some.
-    pub spools: usize,
-    /// How much it is.
-    pub bytes: u64,
-}
 
 /// What a journal holds. See the [module](self).
 pub struct Index<C = Content> {
@@ -117,65 +56,6 @@ pub struct Index<C = Content> {
     tail_bytes: usize,
     state: Mutex<State<C>>,
     changed: Notify,
-}
-
-struct State<C> {
-    local: CoverSet<Local<C>>,
-    remote: CoverSet<Remote>,
-    /// At least the end of both sets. A journal whose content was pruned has a head and no content.
-    head: Offset,
-    tail: Tail,
-    refreshed: bool,
-    closed: bool,
-}
-
-/// Content that lies only here.
-struct Local<C> {
-    begin: Offset,
-    end: Offset,
-    spool: SpoolId,
-    codec: Codec,
-    sum: Sum,
-    content: Arc<C>,
-}
-
-enum Sum {
-    Running(Digest),
-    Finished(ContentSum),
-}
-
-/// A stored fragment.
-#[derive(Clone)]
-struct Remote {
-    fragment: Fragment,
-    /// A listing has shown it. If not, we stored it ourselves.
-    listed: bool,
-}
-
-impl<C> Span for Local<C> {
-    fn begin(&self) -> Offset {
-        self.begin
-    }
-
-    fn end(&self) -> Offset {
-        self.end
-    }
-}
-
-impl Span for Remote {
-    fn begin(&self) -> Offset {
-        self.fragment.begin
-    }
-
-    fn end(&self) -> Offset {
-        self.fragment.end
-    }
-}
-
-impl Stored for Remote {
-    fn mod_time(&self) -> i64 {
-        self.fragment.mod_time
-    }
 }
 
 impl<C> fmt::Debug for Index<C> {
@@ -218,8 +98,9 @@ impl<C> Index<C> {
 
     /// Takes over what a spool holds after a commit, and wakes who waits.
     ///
-    /// `tail` is the content of the commit, the last bytes before `extent.end`, kept by reference: a small slice of a
-    /// large buffer keeps the buffer. With an empty `tail` the content has to be read from the spool.
+    /// `tail` is the content of the commit, the last bytes before `extent.end`, kept by reference: a small
+    /// slice of a large buffer keeps the buffer. With an empty `tail` the content has to be read from the
+    /// spool.
     pub fn committed(&self, extent: LocalExtent<C>, tail: &[Bytes]) {
         let mut state = self.state.lock();
         state.tail.push(extent.end, tail, self.tail_bytes);
@@ -231,14 +112,11 @@ impl<C> Index<C> {
 
     /// Notes the sum of a spool that will not grow any more.
     pub fn completed(&self, spool: SpoolId, sum: ContentSum) {
-        self.state
-            .lock()
-            .local
-            .amend(|local| local.spool == spool, |local| local.sum = Sum::Finished(sum));
+        self.state.lock().local.amend(|local| local.spool == spool, |local| local.sum = Sum::Finished(sum));
     }
 
-    /// Replaces the content of a spool by the stored fragment that it became. To be called once the store is known to
-    /// hold it: from here on reads go there.
+    /// Replaces the content of a spool by the stored fragment that it became. To be called once the store is
+    /// known to hold it: from here on reads go there.
     pub fn persisted(&self, spool: SpoolId, fragment: Fragment) {
         let mut state = self.state.lock();
         state.local.retain(|local| local.spool != spool);
@@ -256,15 +134,14 @@ impl<C> Index<C> {
         state.local.shrink();
     }
 
-    /// Takes over a complete listing of all stores, that began at `listed_at`, and drops local content that it covers.
+    /// Takes over a complete listing of all stores, that began at `listed_at`, and drops local content that
+    /// it covers.
     ///
     /// A listing that failed, or ended early, must not come here.
     pub fn replace_remote(&self, listing: Vec<Fragment>, listed_at: Timestamp) {
         // Built without the lock: a listing may be long.
-        let mut remote: CoverSet<Remote> = listing
-            .into_iter()
-            .map(|fragment| Remote { fragment, listed: true })
-            .collect();
+        let mut remote: CoverSet<Remote> =
+            listing.into_iter().map(|fragment| Remote { fragment, listed: true }).collect();
         remote.shrink();
         let mut state = self.state.lock();
         let before = std::mem::replace(&mut state.remote, remote);
@@ -326,7 +203,8 @@ impl<C> Index<C> {
                 Found::Local(local) => {
                     // The span contains the offset.
                     let position = offset.distance_from(local.begin).unwrap_or_default();
-                    let source = memory.unwrap_or_else(|| Source::Local(Arc::clone(&local.content), position));
+                    let source =
+                        memory.unwrap_or_else(|| Source::Local(Arc::clone(&local.content), position));
                     (Found::Local(local.sketch()), source)
                 }
                 Found::Remote(remote) => {
@@ -409,67 +287,5 @@ impl<C> Index<C> {
     #[must_use]
     pub fn write_head(&self) -> Offset {
         self.state.lock().head
-    }
-}
-
-impl<C> State<C> {
-    fn put_local(&mut self, extent: LocalExtent<C>) {
-        let LocalExtent { spool, begin, end, digest, codec, content } = extent;
-        let local = Local { begin, end, spool, codec, sum: Sum::Running(digest), content };
-        // A growing spool is the last one nearly always, and then nothing is searched, moved or allocated.
-        let is_last = self.local.last().is_some_and(|last| last.spool == spool && last.begin == begin);
-        if !is_last {
-            self.local.retain(|other| other.spool != spool);
-        }
-        self.local.add(local);
-    }
-}
-
-impl<C> Found<&Local<C>, &Remote> {
-    fn mod_time(&self) -> i64 {
-        match self {
-            Self::Local(_) => 0,
-            Self::Remote(remote) => remote.fragment.mod_time,
-        }
-    }
-
-    fn to_fragment(self, journal: &JournalName) -> Fragment {
-        match self {
-            Self::Local(local) => local.sketch().finish(journal),
-            Self::Remote(remote) => remote.fragment.clone(),
-        }
-    }
-}
-
-/// A local fragment whose sum is still to be finished, which is done without the lock.
-struct Sketch {
-    begin: Offset,
-    end: Offset,
-    codec: Codec,
-    sum: Sum,
-}
-
-impl<C> Local<C> {
-    fn sketch(&self) -> Sketch {
-        let sum = match &self.sum {
-            Sum::Running(digest) => Sum::Running(digest.clone()),
-            Sum::Finished(sum) => Sum::Finished(*sum),
-        };
-        Sketch { begin: self.begin, end: self.end, codec: self.codec, sum }
-    }
-}
-
-impl Sketch {
-    fn finish(self, journal: &JournalName) -> Fragment {
-        let sum = match self.sum {
-            Sum::Running(digest) => digest.sum(),
-            Sum::Finished(sum) => sum,
-        };
-        Fragment {
-            begin: self.begin,
-            end: self.end,
-            sum,
-            ..Fragment::empty_at(journal.clone(), self.begin, self.codec)
-        }
     }
 }

@@ -10,9 +10,10 @@
 //!            store ────────list────┘
 //! ```
 //!
-//! A [`spool`] takes committed bytes and survives its process. A spool that is complete is encoded by a [`codec`] and put into a
-//! [`store`] by the [`persister`]; from then on its content is an object that is named by its offsets and digest, and never
-//! rewritten. The [`index`] knows at every moment where the content of a journal lies and wakes who waits for more of it.
+//! A [`spool`] takes committed bytes and survives its process. A spool that is complete is encoded by a
+//! [`codec`] and put into a [`store`] by the [`persister`]; from then on its content is an object that is
+//! named by its offsets and digest, and never rewritten. The [`index`] knows at every moment where the
+//! content of a journal lies and wakes who waits for more of it.
 //!
 //! This crate knows nothing of replication: which bytes are committed is decided elsewhere.
 

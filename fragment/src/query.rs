@@ -1,11 +1,12 @@
 //! Pure: what a read at an offset gets — content, a jump to later content, or nothing yet.
 //!
-//! Content of a journal is listed in two sets, and a read sees their union: what the stores hold, and what lies
-//! only here. The rules are those of the protocol's brokers:
+//! Content of a journal is listed in two sets, and a read sees their union: what the stores hold, and what
+//! lies only here. The rules are those of the protocol's brokers:
 //!
 //! - of the fragments over an offset, the one that reaches furthest answers;
 //! - where there is none, the next one after it does, if it is stored, and is either the first of the journal
-//!   (what was before it was pruned) or older than six hours (what was before it is lost, and not just still on its way);
+//!   (what was before it was pruned) or older than six hours (what was before it is lost, and not just still
+//!   on its way);
 //! - stored fragments from before the reader's `begin_mod_time` are passed over;
 //! - content that is not stored yet is never jumped to and never passed over.
 //!
@@ -39,8 +40,8 @@ impl<T: Stored + ?Sized> Stored for std::sync::Arc<T> {
 /// What a reader asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query {
-    /// Where to read. The write head is the one of this moment: a reader that has to wait for more asks again at
-    /// the offset that it was answered.
+    /// Where to read. The write head is the one of this moment: a reader that has to wait for more asks again
+    /// at the offset that it was answered.
     pub from: ReadFrom,
     /// Stored fragments from before this time are passed over, in Unix seconds. Zero passes over none.
     pub begin_mod_time: i64,
@@ -149,7 +150,8 @@ pub fn resolve<'a, L: Span, R: Stored>(
     }
 }
 
-/// The span over the offset that reaches furthest; of two that reach as far, the longer one; of two that are equal, the local one.
+/// The span over the offset that reaches furthest; of two that reach as far, the longer one; of two that are
+/// equal, the local one.
 fn longest_overlap<'a, L: Span, R: Span>(
     local: &'a CoverSet<L>,
     remote: &'a CoverSet<R>,

@@ -6,12 +6,13 @@
 //!                  └── one Store per URL, for as long as somebody uses it
 //! ```
 //!
-//! [`Stores`] is the process's set of them; [`Stores::run`] looks after their health. A [`Store`] adds to the library's
-//! store what a broker must be able to rely on: deadlines and attempts for everything, names that cannot lead anywhere
-//! else, listings that are whole or fail, content that is what its name promises, and uploads that may be
-//! repeated by anybody.
+//! [`Stores`] is the process's set of them; [`Stores::run`] looks after their health. A [`Store`] adds to the
+//! library's store what a broker must be able to rely on: deadlines and attempts for everything, names that
+//! cannot lead anywhere else, listings that are whole or fail, content that is what its name promises, and
+//! uploads that may be repeated by anybody.
 //!
-//! It does not know when a fragment is due, nor who reads one. Adapters are files below this module, one for each scheme.
+//! It does not know when a fragment is due, nor who reads one. Adapters are files below this module, one for
+//! each scheme.
 
 mod access;
 mod arguments;
@@ -145,17 +146,18 @@ impl Stores {
         }
     }
 
-    /// The store of a URL, which is opened if it is not. All who ask get the same one; that it cannot be opened is not
-    /// remembered, and the next one who asks tries again. May block on the file system when it opens one.
+    /// The store of a URL, which is opened if it is not. All who ask get the same one; that it cannot be
+    /// opened is not remembered, and the next one who asks tries again. May block on the file system when it
+    /// opens one.
     ///
     /// # Errors
     /// The store cannot be opened.
     pub fn get(&self, url: &StoreUrl) -> Result<Arc<Store>, StoreError> {
-        let mut open = self.open.lock();
-        if let Some(store) = open.stores.get(url) {
+        if let Some(store) = self.open.lock().stores.get(url) {
             store.mark_used();
             return Ok(Arc::clone(store));
         }
+        // Without the lock, which every read of a stored fragment takes. Of two who open it, one was first.
         let bucket = match url.scheme() {
             StoreScheme::File => {
                 file::open(url, self.shared.config.file_root.as_deref(), Arc::clone(&self.shared.clock))?
@@ -164,12 +166,16 @@ impl Stores {
                 return Err(StoreError::UnsupportedScheme { scheme: scheme_name(scheme).to_owned() });
             }
         };
-        let store = Arc::new(Store::new(url.clone(), bucket, Arc::clone(&self.shared)));
-        open.stores.insert(url.clone(), Arc::clone(&store));
-        open.unattended.push(Arc::clone(&store));
+        let opened = Arc::new(Store::new(url.clone(), bucket, Arc::clone(&self.shared)));
+        let mut open = self.open.lock();
+        if let Some(store) = open.stores.get(url) {
+            return Ok(Arc::clone(store));
+        }
+        open.stores.insert(url.clone(), Arc::clone(&opened));
+        open.unattended.push(Arc::clone(&opened));
         drop(open);
         self.opened.notify_one();
-        Ok(store)
+        Ok(opened)
     }
 
     /// The stores which are open (`gazette_store_active` is their number), for who exports their counters.

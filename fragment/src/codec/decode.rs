@@ -12,7 +12,8 @@ use zstd::stream::raw::{DParameter, Decoder as ZstdContext, InBuffer, Operation,
 
 use super::snappy::SnappyFrames;
 
-/// The largest window a zstd frame may ask for, as a power of two: 32 MiB. What `zstd -19` writes needs 8 MiB.
+/// The largest window a zstd frame may ask for, as a power of two: 32 MiB. What `zstd -19` writes needs 8
+/// MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
 /// Compressed input beyond one and a half times the content which is still believed. An honest codec
@@ -173,8 +174,8 @@ impl Decoder {
         self.remaining
     }
 
-    /// Gives the next piece of input. Meant for when [`Decoder::pull`] asked for it; a piece that comes earlier is
-    /// joined to what is left of the one before.
+    /// Gives the next piece of input. Meant for when [`Decoder::pull`] asked for it; a piece that comes
+    /// earlier is joined to what is left of the one before.
     pub fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -198,7 +199,8 @@ impl Decoder {
     /// The next content, at most `max` bytes of it (and at least one).
     ///
     /// # Errors
-    /// The input is damaged, cut off, or holds less or more content than promised. The decoder is of no use afterwards.
+    /// The input is damaged, cut off, or holds less or more content than promised. The decoder is of no use
+    /// afterwards.
     pub fn pull(&mut self, max: usize) -> Result<Decoded, DecodeError> {
         loop {
             if self.starved {

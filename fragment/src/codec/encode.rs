@@ -159,7 +159,8 @@ fn zstd_encoder(length: u64) -> io::Result<ZstdEncoder<'static, Vec<u8>>> {
 
 /// Encodes what a function reads, a piece of the object at a time, in constant memory.
 ///
-/// The function is called as [`io::Read::read`] would be, with the position it is to read at; its zero ends the content.
+/// The function is called as [`io::Read::read`] would be, with the position it is to read at; its zero ends
+/// the content.
 pub struct EncodingReader<R> {
     read: R,
     /// Gone once the object is finished.

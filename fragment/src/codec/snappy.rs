@@ -1,8 +1,8 @@
 //! Pure: the snappy framing format, read in pieces.
 //!
-//! A stream is a run of chunks, each a type byte, a length of 24 bits, and that many bytes. A chunk holds at most
-//! 64 KiB of content with its masked CRC-32C; the first is the stream's identifier, which may come again where
-//! streams were concatenated. A chunk is decoded when it has come in whole, so at most one is held.
+//! A stream is a run of chunks, each a type byte, a length of 24 bits, and that many bytes. A chunk holds at
+//! most 64 KiB of content with its masked CRC-32C; the first is the stream's identifier, which may come again
+//! where streams were concatenated. A chunk is decoded when it has come in whole, so at most one is held.
 
 use snap::raw::{Decoder, decompress_len};
 
@@ -155,7 +155,8 @@ impl SnappyFrames {
     }
 }
 
-/// The checksum of the framing format: rotated and offset, so that a CRC of data with CRCs in it stays useful.
+/// The checksum of the framing format: rotated and offset, so that a CRC of data with CRCs in it stays
+/// useful.
 fn masked_crc32c(content: &[u8]) -> u32 {
     crc32c::crc32c(content).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -12,7 +12,8 @@ pub struct PageRequest {
     pub from: Offset,
     /// Stored fragments from before this time are left out, in Unix seconds; zero leaves out none.
     pub begin_mod_time: i64,
-    /// Stored fragments from after this time are left out, and so is what is not stored; zero leaves out none.
+    /// Stored fragments from after this time are left out, and so is what is not stored; zero leaves out
+    /// none.
     pub end_mod_time: i64,
     /// Fragments listed, at most.
     pub limit: usize,
@@ -89,8 +90,8 @@ pub(super) fn last<'a, L: Span, R: Span>(
     }
 }
 
-/// Whether a span lies inside one of a set. Of two of equal extent one has to stay, and `equal_begin` is asked about
-/// the end of one that begins where the span does.
+/// Whether a span lies inside one of a set. Of two of equal extent one has to stay, and `equal_begin` is
+/// asked about the end of one that begins where the span does.
 fn is_inside<S: Span, T: Span>(span: &S, set: &CoverSet<T>, equal_begin: impl Fn(Offset) -> bool) -> bool {
     set.longest_overlap(span.begin()).is_ok_and(|index| {
         let outer = &set.as_slice()[index];

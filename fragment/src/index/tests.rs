@@ -12,7 +12,10 @@ use courant_proto::store::StoreUrl;
 use courant_proto::time::Timestamp;
 use proptest::prelude::*;
 
+use super::state::Local;
 use super::*;
+use crate::query::Gap;
+use crate::spool::digest::Digest;
 
 /// The name of a spool's content, where a spool would have content.
 type Named = Index<&'static str>;
@@ -283,8 +286,7 @@ fn pages() {
     index.committed(extent(1, 500, 600), &[]);
     index.committed(extent(2, 250, 320), &[]);
     let check = |from: i64, times: (i64, i64), limit, expected: &[i64], next: Option<i64>| {
-        let request =
-            PageRequest { from: at(from), begin_mod_time: times.0, end_mod_time: times.1, limit };
+        let request = PageRequest { from: at(from), begin_mod_time: times.0, end_mod_time: times.1, limit };
         let page = index.page(&request);
         let begins: Vec<i64> = page.fragments.iter().map(|fragment| fragment.begin.get()).collect();
         assert_eq!((&begins[..], page.next.map(Offset::get)), (expected, next), "from {from}");
@@ -407,7 +409,8 @@ struct Naive {
 
 impl Naive {
     fn add(&mut self, new: (i64, i64, bool)) {
-        let inside = |inner: (i64, i64, bool), outer: (i64, i64, bool)| outer.0 <= inner.0 && inner.1 <= outer.1;
+        let inside =
+            |inner: (i64, i64, bool), outer: (i64, i64, bool)| outer.0 <= inner.0 && inner.1 <= outer.1;
         if self.total.iter().any(|old| inside(new, *old) && (old.0, old.1) != (new.0, new.1)) {
             return;
         }
@@ -436,7 +439,8 @@ impl Naive {
 }
 
 proptest! {
-    /// Spools one after the other, commits and listings in any order: the index lists what the definition says.
+    /// Spools one after the other, commits and listings in any order: the index lists what the definition
+    /// says.
     #[test]
     fn agrees_with_one_set_of_everything(
         steps in prop::collection::vec(

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Things in the order in which they are due; of those due at once, in the order in which they came. Which clock
-/// the times `W` are of is the caller's affair.
+/// Things in the order in which they are due; of those due at once, in the order in which they came. Which
+/// clock the times `W` are of is the caller's affair.
 #[derive(Debug)]
 pub(super) struct Queue<W, T> {
     heap: BinaryHeap<Entry<W, T>>,

@@ -1,20 +1,25 @@
-#![expect(clippy::disallowed_methods, reason = "the tests look at what lies in the folders")]
-
 //! Spools on their way to stores that work, fail and hang.
 
+#![expect(clippy::disallowed_methods, reason = "the tests look at what lies in the folders")]
+
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 use courant_proto::duration::GoDuration;
 use courant_proto::label::LabelSet;
 use courant_proto::name::JournalName;
 use courant_proto::spec::{Flags, FragmentSpec};
 use courant_proto::store::StoreUrl;
-use courant_proto::time::ManualClock;
+use courant_proto::time::{Clock, ManualClock};
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::spool::digest::Digest;
+use crate::store::Stores;
 use crate::store::tests::faults::forbid;
 
 const CONTENT: &[u8] = b"the content of a spool\n";
@@ -90,12 +95,16 @@ impl Fixture {
     fn new(stores: &[&str], config: Config) -> Self {
         let root = TempDir::new().expect("a folder");
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
-        let store_config =
-            crate::store::Config { file_root: Some(root.path().to_owned()), ..crate::store::Config::default() };
-        let opened =
-            Arc::new(Stores::new(store_config, Arc::clone(&clock) as Arc<dyn Clock>, StdRng::seed_from_u64(1)));
-        let journals =
-            Arc::new(Lookup(Mutex::new(Some(Journal { spec: spec(stores), is_primary: true }))));
+        let store_config = crate::store::Config {
+            file_root: Some(root.path().to_owned()),
+            ..crate::store::Config::default()
+        };
+        let opened = Arc::new(Stores::new(
+            store_config,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            StdRng::seed_from_u64(1),
+        ));
+        let journals = Arc::new(Lookup(Mutex::new(Some(Journal { spec: spec(stores), is_primary: true }))));
         let (persister, handle) = Persister::new(
             config,
             Arc::clone(&opened),
@@ -110,7 +119,8 @@ impl Fixture {
     }
 
     fn set(&self, journal: Option<(&[&str], bool)>) {
-        *self.journals.0.lock() = journal.map(|(stores, is_primary)| Journal { spec: spec(stores), is_primary });
+        *self.journals.0.lock() =
+            journal.map(|(stores, is_primary)| Journal { spec: spec(stores), is_primary });
     }
 
     fn submit(&self, spool: CompletedSpool) {
@@ -124,7 +134,7 @@ impl Fixture {
         }
     }
 
-    fn counter(&self, counter: impl Fn(&PersisterCounters) -> &std::sync::atomic::AtomicU64) -> u64 {
+    fn counter(&self, counter: impl Fn(&PersisterCounters) -> &AtomicU64) -> u64 {
         counter(self.handle.counters()).load(Ordering::SeqCst)
     }
 }
@@ -134,7 +144,10 @@ async fn what_the_primary_completed_is_stored_at_once() {
     let mut fixture = Fixture::new(&["file:///first/", "file:///second/"], Config::default());
     let began = Instant::now();
     fixture.submit(spool(1));
-    assert_eq!((fixture.counter(|c| &c.pending), fixture.counter(|c| &c.pending_bytes)), (1, CONTENT.len() as u64));
+    assert_eq!(
+        (fixture.counter(|c| &c.pending), fixture.counter(|c| &c.pending_bytes)),
+        (1, CONTENT.len() as u64)
+    );
     let (id, fragment) = fixture.persisted().await;
     assert_eq!(id, SpoolId(1));
     assert!(began.elapsed() < Duration::from_secs(1));
@@ -243,16 +256,26 @@ async fn a_full_persister_gives_back() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_than_so_many_at_a_time() {
-    let mut fixture = Fixture::new(&["file:///"], Config { attempts: 2, pending: 100 });
+    let mut fixture = Fixture::new(&["file:///"], Config { attempts: 1, pending: 100 });
+    let (reading, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     for number in 0..20 {
-        fixture.submit(spool(number));
+        let plain = spool(number);
+        let (reading, most, content) = (Arc::clone(&reading), Arc::clone(&most), Arc::clone(&plain.content));
+        let watched: ContentReader = Arc::new(move |position, buffer| {
+            most.fetch_max(reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            (0..20).for_each(|_| std::thread::yield_now());
+            reading.fetch_sub(1, Ordering::SeqCst);
+            content(position, buffer)
+        });
+        fixture.submit(CompletedSpool { content: watched, ..plain });
     }
     let mut seen: Vec<_> = Vec::new();
     for _ in 0..20 {
         seen.push(fixture.persisted().await.0.0);
     }
-    seen.sort_unstable();
+    // One at a time, in the order in which they came.
     assert_eq!(seen, (0..20).collect::<Vec<_>>());
+    assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,4 +347,30 @@ async fn a_store_that_refuses_us_is_passed_over_only_while_exiting() {
     fs::write(fixture.root.path().join("taken"), "a file").expect("written");
     fixture.submit(spool(1));
     assert_eq!(fixture.handle.drain(Duration::from_secs(60)).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drains_at_the_same_time_and_after_the_end_are_answered() {
+    let fixture = Fixture::new(&["file:///taken/"], Config::default());
+    fs::write(fixture.root.path().join("taken"), "a file").expect("written");
+    fixture.submit(spool(1));
+    let handle = &fixture.handle;
+    let (one, other) =
+        tokio::join!(handle.drain(Duration::from_secs(60)), handle.drain(Duration::from_secs(30)));
+    assert_eq!((one.len(), one), (1, other));
+
+    let (persister, handle) = Persister::new(
+        Config::default(),
+        Arc::clone(&fixture.stores),
+        Arc::clone(&fixture.journals) as Arc<dyn Journals>,
+        Arc::new(ManualClock::default()),
+        StdRng::seed_from_u64(3),
+    );
+    handle.submit(spool(2), &fixture.sender).expect("there is room");
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    persister.run(cancel).await;
+    let left = handle.drain(Duration::from_secs(60)).await;
+    assert_eq!(left.iter().map(|left| left.spool.0).collect::<Vec<_>>(), [2]);
+    handle.submit(spool(3), &fixture.sender).expect_err("it has ended");
 }

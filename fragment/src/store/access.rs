@@ -79,7 +79,8 @@ impl Store {
         self.health.borrow().clone()
     }
 
-    /// Waits for the first check, and says what is known then. Somebody has to run [`Stores::run`](super::Stores::run).
+    /// Waits for the first check, and says what is known then. Somebody has to run
+    /// [`Stores::run`](super::Stores::run).
     pub async fn checked(&self) -> Health {
         let mut health = self.health.subscribe();
         match health.wait_for(|health| health.status != HealthStatus::Unchecked).await {
@@ -89,7 +90,8 @@ impl Store {
         }
     }
 
-    /// A URL by which others read a fragment's object. For `file://` that is its path below the folder of all such stores.
+    /// A URL by which others read a fragment's object. For `file://` that is its path below the folder of all
+    /// such stores.
     ///
     /// # Errors
     /// The fragment's path is none that a store should be asked for.

@@ -12,8 +12,8 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Takes the two arguments out of a URL, and hands every other one, its name in lower case, to `scheme`, which says
-    /// whether it knows it. Of an argument that is given twice the last one counts.
+    /// Takes the two arguments out of a URL, and hands every other one, its name in lower case, to `scheme`,
+    /// which says whether it knows it. Of an argument that is given twice the last one counts.
     pub(super) fn of(url: &StoreUrl, mut scheme: impl FnMut(&str, &str) -> bool) -> Result<Self, StoreError> {
         let mut rewrite = Self::default();
         for (name, value) in url.arguments() {

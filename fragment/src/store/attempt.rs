@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Delays between attempts: they double from the first one to the longest, each shortened or lengthened by up to a half, so that those
-/// who failed together do not come back together.
+/// Delays between attempts: they double from the first one to the longest, each shortened or lengthened by up
+/// to a half, so that those who failed together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Delay after the first failure.

@@ -1,5 +1,5 @@
-//! A bucket or folder as this crate uses it: the library's store, with the guard of a folder before it, and the store's own
-//! place within it.
+//! A bucket or folder as this crate uses it: the library's store, with the guard of a folder before it, and
+//! the store's own place within it.
 //!
 //! Calls are single attempts, without deadline. [`Store`](super::Store) adds both.
 

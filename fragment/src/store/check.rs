@@ -96,7 +96,8 @@ impl Store {
         Ok(())
     }
 
-    /// Probes whether objects below a prefix can be removed: writes one, and removes it. The prefix is empty or ends in `/`.
+    /// Probes whether objects below a prefix can be removed: writes one, and removes it. The prefix is empty
+    /// or ends in `/`.
     ///
     /// # Errors
     /// The step that failed, and why.

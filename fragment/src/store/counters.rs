@@ -1,5 +1,5 @@
-//! Plain counters of what a store was asked and how it went. Who exports them reads them; nothing here knows a
-//! metrics library.
+//! Plain counters of what a store was asked and how it went. Who exports them reads them; nothing here knows
+//! a metrics library.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

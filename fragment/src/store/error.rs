@@ -79,7 +79,8 @@ pub enum StoreError {
         /// How long it may take.
         limit: Duration,
     },
-    /// The object is there, and does not hold what its name says. Read the journal elsewhere, or remove the object.
+    /// The object is there, and does not hold what its name says. Read the journal elsewhere, or remove the
+    /// object.
     #[error("data loss: {object} does not hold the content that its name promises: {reason}")]
     DataLoss {
         /// Store and path.
@@ -123,8 +124,8 @@ impl StoreError {
         }
     }
 
-    /// Whether the store is there and we may not use it, or its bucket or base folder is not there. A broker that
-    /// exits may then try the journal's next store.
+    /// Whether the store is there and we may not use it, or its bucket or base folder is not there. A broker
+    /// that exits may then try the journal's next store.
     #[must_use]
     pub fn is_authorization(&self) -> bool {
         match self {

@@ -1,8 +1,8 @@
 //! `file://` stores: a folder below the one that the operator gave.
 //!
-//! Objects are written by the library's local store, through a file beside the target that is synced, renamed, and made durable
-//! by a sync of its folder. What that library does not do is done by [`folder`]: it makes folders ourselves, for our eyes, and
-//! never follows a link out of the root.
+//! Objects are written by the library's local store, through a file beside the target that is synced,
+//! renamed, and made durable by a sync of its folder. What that library does not do is done by [`folder`]: it
+//! makes folders ourselves, for our eyes, and never follows a link out of the root.
 
 mod folder;
 

@@ -13,7 +13,7 @@ const JITTER: f64 = 0.2;
 pub struct Health {
     /// The newest check.
     pub status: HealthStatus,
-    /// Whether any check, or any other operation that only a working store answers, has ever succeeded.
+    /// Whether any check has ever succeeded.
     pub ever_worked: bool,
     /// Checks that failed since one succeeded.
     pub failures: u32,
@@ -50,8 +50,8 @@ impl Health {
         }
     }
 
-    /// Why appends to journals of this store must wait; none if they need not. A store that has worked before is
-    /// trusted to work again: spools keep what is written until then, and one failed check stops nobody.
+    /// Why appends to journals of this store must wait; none if they need not. A store that has worked before
+    /// is trusted to work again: spools keep what is written until then, and one failed check stops nobody.
     #[must_use]
     pub fn gate(&self) -> Option<&str> {
         if self.ever_worked { None } else { self.error() }

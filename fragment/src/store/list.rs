@@ -10,11 +10,11 @@ use super::error::StoreError;
 use super::strays::{Listed, read_entry};
 
 impl Store {
-    /// The fragments of a journal, in the store's order. Objects that are no fragments of it are counted and left out; of each,
-    /// a warning is logged once an hour.
+    /// The fragments of a journal, in the store's order. Objects that are no fragments of it are counted and
+    /// left out; of each, a warning is logged once an hour.
     ///
-    /// `nested` are the journals that are known to lie below this one in name; their fragments look like ours in
-    /// folders, and are left out as well.
+    /// `nested` are the journals that are known to lie below this one in name; their fragments look like ours
+    /// in folders, and are left out as well.
     ///
     /// # Errors
     /// The store fails, at whichever page: part of a listing is never returned.

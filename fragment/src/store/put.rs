@@ -1,8 +1,10 @@
-//! Putting a fragment into a store, so that any number of brokers may do it at the same time and any number of times.
+//! Putting a fragment into a store, so that any number of brokers may do it at the same time and any number
+//! of times.
 //!
-//! The name of an object holds the digest of its content, so writing it again is harmless, and what is found under the name is
-//! trusted as far as it was looked at. Content is encoded and uploaded a piece at a time; its digest is taken on the
-//! way, and an upload whose content is not what the fragment says is given up before it becomes an object.
+//! The name of an object holds the digest of its content, so writing it again is harmless, and what is found
+//! under the name is trusted as far as it was looked at. Content is encoded and uploaded a piece at a time;
+//! its digest is taken on the way, and an upload whose content is not what the fragment says is given up
+//! before it becomes an object.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,11 +61,12 @@ struct Encoding<R> {
 }
 
 impl Store {
-    /// Puts a fragment, under the name that its offsets, digest, codec and path postfix make, unless it is there. `read` yields its
-    /// content: it is called on a thread that may block, with a position and a buffer, and tells how much it has read.
+    /// Puts a fragment, under the name that its offsets, digest, codec and path postfix make, unless it is
+    /// there. `read` yields its content: it is called on a thread that may block, with a position and a
+    /// buffer, and tells how much it has read.
     ///
-    /// An object that is there counts only if its size fits; where reading is cheap, only if its content is right.
-    /// Otherwise it is written over.
+    /// An object that is there counts only if its size fits; where reading is cheap, only if its content is
+    /// right. Otherwise it is written over.
     ///
     /// # Errors
     /// The store fails, or the content is not the fragment's.

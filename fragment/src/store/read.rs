@@ -1,8 +1,8 @@
 //! Reading a fragment's content out of its object: decoded, from any offset on, and checked.
 //!
-//! What a reader gets has the length that the fragment's name promises. If it was read from the fragment's begin, or
-//! had to be decoded from there, it also has the digest, and the last of it is not handed out before that is known. Reading, decoding and digesting happen
-//! on threads that may block.
+//! What a reader gets has the length that the fragment's name promises. If it was read from the fragment's
+//! begin, or had to be decoded from there, it also has the digest, and the last of it is not handed out
+//! before that is known. Reading, decoding and digesting happen on threads that may block.
 
 use std::fs::File;
 use std::io;
@@ -27,7 +27,8 @@ use crate::spool::digest::Digest;
 
 /// Bytes handed out at a time, at most, and read from a file at a time.
 const CHUNK_SIZE: usize = 256 << 10;
-/// A body that breaks off, or holds something else, is asked for once more: what lies between us and a store also fails.
+/// A body that breaks off, or holds something else, is asked for once more: what lies between us and a store
+/// also fails.
 const RETRIES: u32 = 1;
 
 /// Content of a fragment, in order. Made by [`Store::open`].
@@ -129,7 +130,8 @@ impl FragmentReader {
         self.offset
     }
 
-    /// The next content; none at the fragment's end. Not to be called again after it was dropped half way, or failed.
+    /// The next content; none at the fragment's end. Not to be called again after it was dropped half way, or
+    /// failed.
     ///
     /// # Errors
     /// The store fails, or the object does not hold what its name promises: [`StoreError::DataLoss`].

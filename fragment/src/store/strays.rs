@@ -1,7 +1,7 @@
 //! Pure: which objects in a listing are fragments of a journal, and how often the others are spoken of.
 //!
-//! Whoever may write to a bucket may put anything there under any name. A stray must not become a fragment that readers
-//! are sent to, nor end a listing, nor move a journal's head to where no append can follow.
+//! Whoever may write to a bucket may put anything there under any name. A stray must not become a fragment
+//! that readers are sent to, nor end a listing, nor move a journal's head to where no append can follow.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use courant_proto::time::Timestamp;
 
 use super::counters::StrayReason;
 
-/// No fragment is longer: four times the longest that a spec may ask for, as a fragment overshoots by an append.
+/// No fragment is longer: four times the longest that a spec may ask for, as a fragment overshoots by an
+/// append.
 const LENGTH_MAX: u64 = 64 << 30;
 /// No fragment ends beyond: an exbibyte. One that did would leave a journal hardly any offsets.
 const END_MAX: i64 = 1 << 60;

@@ -95,7 +95,9 @@ pub(super) fn fragment(journal: &str, begin: i64, codec: Codec, content: &[u8]) 
 }
 
 /// Reads content as a spool does, a few bytes less than asked for.
-pub(super) fn reader(content: Vec<u8>) -> impl FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static {
+pub(super) fn reader(
+    content: Vec<u8>,
+) -> impl FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static {
     move |position, buffer| {
         let rest = &content[position as usize..];
         let count = rest.len().min(buffer.len().max(2) - 1);

@@ -1,4 +1,5 @@
-//! A folder that is never left: paths are walked component by component from its descriptor, and a link ends the walk.
+//! A folder that is never left: paths are walked component by component from its descriptor, and a link ends
+//! the walk.
 //!
 //! This is the crate's second way to the file system, beside its disk port: a store is another place than the
 //! spools, and has other rules.
@@ -107,7 +108,8 @@ impl Folder {
         modified_secs < self.clock.now().minus(ABANDONED_AFTER).secs()
     }
 
-    /// All files below a folder. If it is missing there are none, as long as `base`, the store's own folder, is there.
+    /// All files below a folder. If it is missing there are none, as long as `base`, the store's own folder,
+    /// is there.
     pub(in crate::store) fn list(&self, base: &str, prefix: &str) -> io::Result<Vec<Listed>> {
         let mut folder = self.descriptor.try_clone()?;
         for component in components(base)? {

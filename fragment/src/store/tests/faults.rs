@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as Location;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
 };
 
 use super::*;
@@ -69,7 +69,8 @@ impl Faulty {
     /// Fails or hangs as the next fault says.
     async fn meet(&self, operation: Operation) -> object_store::Result<()> {
         let fits = |fault: &Fault| {
-            [Fault::Unavailable(operation), Fault::Forbidden(operation), Fault::Hangs(operation)].contains(fault)
+            [Fault::Unavailable(operation), Fault::Forbidden(operation), Fault::Hangs(operation)]
+                .contains(fault)
         };
         match self.take(fits) {
             Some(Fault::Unavailable(_)) => Err(unavailable()),
@@ -138,11 +139,11 @@ impl ObjectStore for Faulty {
         self.meet(if options.head { Operation::Exists } else { Operation::Get }).await?;
         let is_head = options.head;
         let mut got = self.inner.get_opts(location, options).await?;
-        let fits =
-            |fault: &Fault| matches!(fault, Fault::ShortBody | Fault::BrokenBody | Fault::WrongBody);
+        let fits = |fault: &Fault| matches!(fault, Fault::ShortBody | Fault::BrokenBody | Fault::WrongBody);
         if !is_head && let Some(fault) = self.take(fits) {
             let whole = got.range.start..got.range.end;
-            let (meta, attributes, extensions) = (got.meta.clone(), got.attributes.clone(), got.extensions.clone());
+            let (meta, attributes, extensions) =
+                (got.meta.clone(), got.attributes.clone(), got.extensions.clone());
             let bytes = got.bytes().await?;
             let half = Ok(bytes.slice(..bytes.len() / 2));
             let body = match fault {
@@ -183,7 +184,9 @@ impl ObjectStore for Faulty {
         };
         match self.take(fits) {
             None => all,
-            Some(Fault::BrokenListing) => all.take(1).chain(futures::stream::iter([Err(unavailable())])).boxed(),
+            Some(Fault::BrokenListing) => {
+                all.take(1).chain(futures::stream::iter([Err(unavailable())])).boxed()
+            }
             Some(Fault::SilentListing) => all.take(1).chain(futures::stream::pending()).boxed(),
             Some(Fault::EmptyListing) => futures::stream::empty().boxed(),
             Some(_) => futures::stream::iter([Err(unavailable())]).boxed(),
@@ -194,7 +197,12 @@ impl ObjectStore for Faulty {
         self.inner.list_with_delimiter(prefix).await
     }
 
-    async fn copy_opts(&self, from: &Location, to: &Location, options: CopyOptions) -> object_store::Result<()> {
+    async fn copy_opts(
+        &self,
+        from: &Location,
+        to: &Location,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
 }
@@ -217,7 +225,8 @@ pub(crate) fn forbid(stores: &Stores, text: &str, times: usize) -> Arc<Store> {
 }
 
 fn in_memory(stores: &Stores, text: &str) -> (Arc<Store>, Arc<Faulty>) {
-    let objects = Arc::new(Faulty { inner: InMemory::new(), faults: Default::default(), aborted: Arc::default() });
+    let objects =
+        Arc::new(Faulty { inner: InMemory::new(), faults: Default::default(), aborted: Arc::default() });
     let bucket = Bucket {
         name: url(text),
         objects: Arc::clone(&objects) as Arc<dyn ObjectStore>,
@@ -286,7 +295,11 @@ async fn nothing_waits_for_ever() {
     assert_eq!(read(&memory.store, &fragment, 0).await.expect("the second time"), content);
     assert!(began.elapsed() >= OPERATION_LIMIT);
 
-    let other = Fragment { begin: fragment.end, end: fragment.end.plus(1000).expect("an offset"), ..fragment.clone() };
+    let other = Fragment {
+        begin: fragment.end,
+        end: fragment.end.plus(1000).expect("an offset"),
+        ..fragment.clone()
+    };
     memory.next(&[Fault::Hangs(Operation::Put)]);
     let error = memory.store.put(&other, reader(content.clone())).await.expect_err("silent");
     assert!(matches!(error, StoreError::TimedOut { operation: Operation::Put, .. }), "{error}");
@@ -381,7 +394,11 @@ async fn a_check_names_the_step_that_fails() {
         memory.all_met();
     };
     memory.store.check().await.expect("healthy");
-    check(Fault::Unavailable(Operation::Put), "health check PUT failed: put of memory/.test/health-check in ").await;
+    check(
+        Fault::Unavailable(Operation::Put),
+        "health check PUT failed: put of memory/.test/health-check in ",
+    )
+    .await;
     check(Fault::Unavailable(Operation::Get), "health check GET failed: ").await;
     check(Fault::BrokenBody, "health check read failed: ").await;
     check(Fault::ShortBody, "health check content mismatch: got \"health\", want \"health-check\\n\"").await;
@@ -403,7 +420,8 @@ async fn health_follows_the_checks() {
     tasks.spawn(async move { store.check_for_ever(token).await });
     let failed = failed.await.expect("failed").clone();
     assert!(failed.gate().is_some_and(|error| error.starts_with("health check GET failed")), "{failed:?}");
-    let healthy = health.wait_for(|health| health.status == HealthStatus::Healthy).await.expect("healthy").clone();
+    let healthy =
+        health.wait_for(|health| health.status == HealthStatus::Healthy).await.expect("healthy").clone();
     assert_eq!(healthy.gate(), None);
     // Half an hour later it fails again, and nobody waits for that.
     memory.next(&[Fault::Unavailable(Operation::List), Fault::Unavailable(Operation::Put)]);
@@ -426,7 +444,10 @@ async fn a_delete_probe_writes_and_removes() {
 
     memory.next(&[Fault::Forbidden(Operation::Put)]);
     let error = memory.store.check_delete("x/").await.expect_err("may not write");
-    assert!(error.starts_with("delete-probe PUT failed: put of memory/x/.gazette-delete-probe in "), "{error}");
+    assert!(
+        error.starts_with("delete-probe PUT failed: put of memory/x/.gazette-delete-probe in "),
+        "{error}"
+    );
     memory.next(&[Fault::Forbidden(Operation::Remove)]);
     let error = memory.store.check_delete("x/").await.expect_err("may not delete");
     assert!(error.starts_with("delete-probe DELETE failed: "), "{error}");

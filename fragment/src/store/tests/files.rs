@@ -9,7 +9,8 @@ use super::*;
 async fn objects_lie_where_their_names_say() {
     let fixture = Fixture::new();
     let content = text(1000);
-    let postfixed = Fragment { postfix: "day=1/hour=2".into(), ..fragment("a/journal", 16, Codec::None, &content) };
+    let postfixed =
+        Fragment { postfix: "day=1/hour=2".into(), ..fragment("a/journal", 16, Codec::None, &content) };
     let path = postfixed.content_path();
     let check = |stored: &str| {
         let on_disk = fs::read(fixture.root.path().join(stored)).expect(stored);
@@ -42,7 +43,8 @@ async fn listings_take_the_same_way_as_objects() {
         }
         let mut listed = store.list(&name("a/journal"), &[]).await.expect("a listing");
         listed.sort_by_key(|fragment| fragment.begin);
-        let shown: Vec<_> = listed.iter().map(|fragment| (fragment.begin.get(), &*fragment.postfix)).collect();
+        let shown: Vec<_> =
+            listed.iter().map(|fragment| (fragment.begin.get(), &*fragment.postfix)).collect();
         assert_eq!(shown, [(0, ""), (100, "day=1"), (200, "day=1/hour=2")]);
         for fragment in &listed {
             assert_eq!(fragment.store.as_ref(), Some(store.url()));
@@ -79,8 +81,7 @@ async fn strays_are_left_out_and_counted() {
 
     let listed = store.list(&name("a/journal"), &[name("a/journal/nested")]).await.expect("a listing");
     assert_eq!(listed.iter().map(|fragment| &fragment.sum).collect::<Vec<_>>(), [&good.sum]);
-    let strays: Vec<u64> =
-        StrayReason::ALL.iter().map(|reason| store.counters().strays(*reason)).collect();
+    let strays: Vec<u64> = StrayReason::ALL.iter().map(|reason| store.counters().strays(*reason)).collect();
     assert_eq!(strays, [1, 1, 1, 1]);
     // Without knowing of the journal below, its fragment looks like one of ours.
     assert_eq!(store.list(&name("a/journal"), &[]).await.expect("a listing").len(), 2);
@@ -114,7 +115,12 @@ async fn links_are_not_followed() {
     };
     refused(store.open(&secret, secret.begin).await.expect_err("a link"));
     refused(store.list(&name("a/journal"), &[]).await.expect_err("a link"));
-    refused(store.put(&fragment("a/journal", 9, Codec::None, &content), reader(content.clone())).await.expect_err("a link"));
+    refused(
+        store
+            .put(&fragment("a/journal", 9, Codec::None, &content), reader(content.clone()))
+            .await
+            .expect_err("a link"),
+    );
     refused(store.remove(&secret).await.expect_err("a link"));
     assert_eq!(fs::read_dir(outside.path()).expect("a folder").count(), 1);
 
@@ -137,7 +143,8 @@ async fn paths_do_not_lead_up() {
     let fixture = Fixture::new();
     let content = text(10);
     let store = fixture.get("file:///base/?find=a/journal&replace=../../up");
-    let error = store.put(&fragment("a/journal", 0, Codec::None, &content), reader(content)).await.expect_err("up");
+    let error =
+        store.put(&fragment("a/journal", 0, Codec::None, &content), reader(content)).await.expect_err("up");
     assert!(matches!(error, StoreError::Path { .. }), "{error}");
     assert_eq!(fixture.files(), Vec::<String>::new());
 }
@@ -177,7 +184,8 @@ async fn urls_for_others() {
     let fixture = Fixture::new();
     let check = |store: &str, journal: &str, expected: &str| {
         let fragment = fragment(journal, 0, Codec::None, b"x");
-        let signed = fixture.get(store).signed_url(&fragment, std::time::Duration::from_secs(60)).expect("a URL");
+        let signed =
+            fixture.get(store).signed_url(&fragment, std::time::Duration::from_secs(60)).expect("a URL");
         assert_eq!(signed, format!("{expected}{}", fragment.content_name()));
     };
     check("file:///", "a/journal", "file:///a/journal/");

@@ -46,7 +46,11 @@ fn what_cannot_be_opened_says_why() {
     };
     let fixture = Fixture::new();
     check(&fixture.stores, "s3://bucket/prefix/", "unsupported fragment store scheme: s3");
-    check(&fixture.stores, "azure-ad://tenant/account/container/", "unsupported fragment store scheme: azure-ad");
+    check(
+        &fixture.stores,
+        "azure-ad://tenant/account/container/",
+        "unsupported fragment store scheme: azure-ad",
+    );
     check(
         &fixture.stores,
         "file:///a/?profile=x",
@@ -87,7 +91,8 @@ async fn stores_that_nobody_uses_are_let_go() {
     assert!(asked.upgrade().is_some());
     assert!(Arc::ptr_eq(&held, &fixture.get("file:///held/")));
     assert_eq!(held.health().error(), None);
-    let stopped = health.wait_for(|health| health.status == HealthStatus::Stopped).await.expect("stopped").clone();
+    let stopped =
+        health.wait_for(|health| health.status == HealthStatus::Stopped).await.expect("stopped").clone();
     assert_eq!(stopped.error(), Some("health checks have stopped"));
 
     let again = fixture.get("file:///idle/");
