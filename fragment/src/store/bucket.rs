@@ -132,6 +132,16 @@ impl Bucket {
         }
     }
 
+    /// Removes what killed uploads of an object left beside it. It is there all the same if that fails.
+    pub(super) async fn tidy(&self, location: &Path) {
+        if let Some(folder) = &self.folder {
+            let (folder, key) = (Arc::clone(folder), location.to_string());
+            if let Err(error) = blocking(key.clone(), move || folder.tidy(&key)).await {
+                tracing::warn!(store = %self.name, key = %location, %error, "an upload's remains stay beside its object");
+            }
+        }
+    }
+
     async fn prepare(&self, location: &Path) -> object_store::Result<()> {
         match &self.folder {
             Some(folder) => {

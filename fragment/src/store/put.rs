@@ -79,6 +79,7 @@ impl Store {
         // Never closed, so it always grants.
         let _permit = self.puts.acquire().await;
         if let Some(meta) = self.find_whole(fragment, &location).await? {
+            self.bucket.tidy(&location).await;
             return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });
         }
         let size = self.upload(fragment, &location, read, deadline).await?;
@@ -97,6 +98,7 @@ impl Store {
                 reason: reason.into(),
             });
         }
+        self.bucket.tidy(&location).await;
         Ok(PutOutcome::Stored { fragment: self.stored(fragment, &meta), size })
     }
 

@@ -24,6 +24,8 @@ const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
 const DEPTH_MAX: usize = 64;
 /// A file that an upload left beside its target is removed after so long. No upload takes as much time.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 60);
+/// The library stages an upload of "name" in "name#1", or the next number that is free. So many are looked for.
+const STAGED_MAX: usize = 8;
 
 /// A root, and ways below it.
 #[derive(Debug)]
@@ -90,15 +92,31 @@ impl Folder {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        // The library stages an upload of "name" in "name#1", or the next number that is free.
-        for number in 1..=8 {
-            let staged = format!("{name}#{number}");
+        for staged in staged(name) {
             match rustix::fs::statat(&folder, staged.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if self.is_abandoned(stat.st_mtime) => {
                     rustix::fs::unlinkat(&folder, staged.as_str(), AtFlags::empty())?;
                 }
                 Ok(_) => {}
                 Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what uploads of an object left that were killed. For an object that is there and whole: who reads
+    /// the folder takes every file for a fragment, and an upload that is under way elsewhere fails, is tried
+    /// again, and finds the object.
+    pub(in crate::store) fn tidy(&self, key: &str) -> io::Result<()> {
+        let (parent, name) = split(key);
+        let mut folder = self.descriptor.try_clone()?;
+        for component in components(parent)? {
+            folder = enter(&folder, component)?;
+        }
+        for staged in staged(name) {
+            match rustix::fs::unlinkat(&folder, staged.as_str(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -189,6 +207,11 @@ fn enter(folder: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         Err(Errno::NOTDIR) => Err(refuse(format!("{name} is a link, or not a folder"))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The names that uploads of a name may stage it in.
+fn staged(name: &str) -> impl Iterator<Item = String> {
+    (1..=STAGED_MAX).map(move |number| format!("{name}#{number}"))
 }
 
 fn split(key: &str) -> (&str, &str) {

@@ -175,8 +175,11 @@ async fn what_a_killed_upload_left_is_cleared_away() {
         file.set_modified(modified).expect("set");
     }
     put(&store, &good, &content).await;
-    assert!(!staged(1).exists(), "abandoned");
-    assert!(staged(2).exists(), "somebody may be writing it");
+    assert_eq!(fixture.files(), [good.content_path()], "who reads the folder finds fragments alone");
+    // Killed after it was there, and found there by the next.
+    fs::write(staged(1), b"part").expect("written");
+    assert!(matches!(put(&store, &good, &content).await, PutOutcome::AlreadyThere { .. }));
+    assert_eq!(fixture.files(), [good.content_path()]);
 }
 
 #[tokio::test]
