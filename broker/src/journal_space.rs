@@ -106,6 +106,7 @@ impl Space {
     }
 
     /// All journals, by name.
+    #[cfg(test)]
     pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
         self.item_entries().into_iter().filter_map(|entry| to_item(entry))
     }
@@ -153,9 +154,9 @@ impl Space {
         run.into_iter().filter_map(|entry| to_assigned(entry))
     }
 
-    /// All assignments, of journals by name and members by zone and suffix.
-    pub(crate) fn all_assignments(&self) -> impl Iterator<Item = Assigned<'_>> {
-        self.snapshot.prefix(self.root.all_assignments()).into_iter().filter_map(|entry| to_assigned(entry))
+    /// The entries of all assignments, of journals by name and members by zone and suffix.
+    pub(crate) fn all_assignments(&self) -> Run<'_, Value> {
+        self.snapshot.prefix(self.root.all_assignments())
     }
 
     /// The journals whose spec or assignments may have changed since another picture; without one, all of them.
@@ -181,6 +182,7 @@ impl Space {
 
     /// Whether every assignment of a journal knows the route that its assignments make: all members have synchronised in it. A
     /// journal without assignments is consistent.
+    #[cfg(test)]
     pub(crate) fn is_consistent(&self, journal: &JournalName) -> bool {
         let route = self.bare_route(journal);
         self.assignments(journal).all(|assigned| assigned.assignment.knows(&route))

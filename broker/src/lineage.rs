@@ -8,8 +8,11 @@
 //!
 //! One small record per journal, under a root of our own: a cluster's other brokers neither see nor list it.
 
+mod begin;
 pub(crate) mod judge;
 mod keeper;
+mod known;
+mod notes;
 pub(crate) mod record;
 mod task;
 #[cfg(test)]

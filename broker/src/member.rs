@@ -19,7 +19,6 @@ use etcd_client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -69,23 +68,10 @@ pub(crate) struct Join {
 }
 
 /// A handle on the broker's place in the cluster. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
-    etcd: Client,
-    key: Arc<[u8]>,
     lease: Lease,
-    /// Our spec as the registry has it, and since when.
-    announced: Arc<Mutex<(BrokerSpec, Revision)>>,
     joined: Revision,
-}
-
-impl std::fmt::Debug for Member {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member")
-            .field("key", &self.key_text())
-            .field("lease", &self.lease.id())
-            .finish_non_exhaustive()
-    }
 }
 
 /// Keeps the place: renews the lease, and sees to it that the key is there.
@@ -105,15 +91,10 @@ impl Member {
         let mut config = config;
         let give_up = Instant::now() + REGISTRY_WITHIN;
         loop {
-            match attempt(&etcd, &key, &spec, config.clone()).await {
+            match Box::pin(attempt(&etcd, &key, &spec, config.clone())).await {
                 Ok((lease, keeper, joined)) => {
-                    let task = MemberTask {
-                        key: String::from_utf8_lossy(&key).into_owned(),
-                        id: spec.id.clone(),
-                        keeper,
-                    };
-                    let announced = Arc::new(Mutex::new((spec, joined)));
-                    return Ok((Self { etcd, key: key.into(), lease, announced, joined }, task));
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    return Ok((Self { lease, joined }, MemberTask { key, id: spec.id, keeper }));
                 }
                 Err(MemberError::Registry(error)) if may_pass(&error) && Instant::now() < give_up => {
                     // The lease that we went on with may have run out in between.
@@ -143,26 +124,9 @@ impl Member {
         self.joined.get()
     }
 
-    /// Says that this broker hands over what it holds, and takes nothing more.
-    pub(crate) async fn set_exiting(&self) -> Result<(), MemberError> {
-        let mut announced = self.announced.lock().await;
-        let (spec, revision) = &*announced;
-        if spec.exiting {
-            return Ok(());
-        }
-        let exiting = BrokerSpec { exiting: true, ..spec.clone() };
-        let updated = courant_keyspace::update(&self.etcd, &self.key, exiting.encode(), *revision).await?;
-        *announced = (exiting, updated);
-        Ok(())
-    }
-
     /// Gives the place up, and with it every journal. For an orderly exit, when the task has ended.
     pub(crate) async fn leave(&self) -> Result<(), MemberError> {
         Ok(self.lease.revoke().await?)
-    }
-
-    fn key_text(&self) -> String {
-        String::from_utf8_lossy(&self.key).into_owned()
     }
 }
 

@@ -39,18 +39,11 @@ pub(crate) enum Write {
 pub(crate) enum PutLease {
     /// None: the key stays until it is deleted.
     None,
-    /// The one that it has. The key must be there.
-    Keep,
     /// This one.
     Under(i64),
 }
 
 impl Transaction {
-    /// Whether the registry takes it, by its length.
-    pub(crate) fn fits(&self) -> bool {
-        self.guards.len().max(self.writes.len()).max(self.otherwise.len()) <= MOST_OPERATIONS
-    }
-
     /// Whether another one can join it and both still be taken.
     pub(crate) fn has_room_for(&self, other: &Self) -> bool {
         self.guards.len() + other.guards.len() <= MOST_OPERATIONS

@@ -45,7 +45,13 @@ pub(crate) fn plan(space: &Space, settled: Option<&Space>, me: &ProcessId) -> Pl
         space.item_entries().len() <= limit
             && before.member_entry(me).is_some_and(|(entry, _)| entry.mod_revision == member.mod_revision)
     });
-    let held = space.all_assignments().filter(|assigned| assigned.assignment.member == *me).count();
+    // Where the limit is far, nobody needs to count.
+    let assigned = space.all_assignments();
+    let held = if assigned.len() + space.item_entries().len() <= limit {
+        assigned.len()
+    } else {
+        assigned.iter().filter(|entry| entry.value.member() == Some(me)).count()
+    };
     let mut planner = Planner {
         space,
         me,

@@ -74,11 +74,6 @@ impl Root {
         &self.assign
     }
 
-    /// The folder of lineage records.
-    pub(crate) fn lineages(&self) -> &[u8] {
-        &self.lineage
-    }
-
     /// The key of a journal.
     pub(crate) fn item(&self, journal: &JournalName) -> Vec<u8> {
         self.item_of(journal.as_str())

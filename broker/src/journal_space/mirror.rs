@@ -35,11 +35,6 @@ impl SpaceMirror {
         Self { root: Arc::clone(space.root()), mirror: Mirror::fixed((**space.snapshot()).clone()) }
     }
 
-    /// Where the cluster's keys lie.
-    pub(crate) fn root(&self) -> &Arc<Root> {
-        &self.root
-    }
-
     /// The newest picture.
     pub(crate) fn snapshot(&self) -> Arc<Space> {
         Arc::new(Space::new(Arc::clone(&self.root), self.mirror.snapshot()))

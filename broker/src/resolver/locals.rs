@@ -50,6 +50,7 @@ pub(crate) struct Changes {
 
 impl Locals {
     /// The journals, by name.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Local> {
         self.by_journal.values()
     }

@@ -36,8 +36,6 @@ pub(crate) struct Resolution {
     pub(crate) header: Header,
     /// The journal, if there is one.
     pub(crate) item: Option<Item>,
-    /// Who serves it; none if any member may.
-    pub(crate) process: Option<ProcessId>,
     /// It is served here.
     pub(crate) is_local: bool,
 }
@@ -65,9 +63,8 @@ pub(crate) fn resolve(space: &Space, ask: &Ask<'_>) -> Resolution {
         Status::Ok
     };
     let is_local = status == Status::Ok && is_me;
-    let process = if status == Status::Ok { process } else { Some(local_id(space, ask.me)) };
-    let header = Header { process_id: process.clone(), route, etcd: space.etcd() };
-    Resolution { status, header, item, process, is_local }
+    let process_id = if status == Status::Ok { process } else { Some(local_id(space, ask.me)) };
+    Resolution { status, header: Header { process_id, route, etcd: space.etcd() }, item, is_local }
 }
 
 /// Who this process is to others: its id, or one that says that its member key is gone.

@@ -37,7 +37,7 @@ fn guards(transaction: &Transaction) -> Vec<String> {
 fn guards_what_a_request_expects_and_what_it_must_not_nest_with() {
     let space = with(&["acme/one", "acme/two"]);
     let check = |change: Change, expected: &[&str]| {
-        let transaction = plan(&space, &[change.clone()], 128).expect("a plan");
+        let transaction = plan(&space, std::slice::from_ref(&change), 128).expect("a plan");
         assert_eq!(guards(&transaction), expected, "{change:?}");
         assert_eq!(transaction.otherwise, [root().item(change.journal())]);
     };
@@ -103,7 +103,7 @@ fn where_guards_are_too_many_one_stands_for_all_new_journals() {
         ["acme/one put at 2", "/courant/cluster/items/../courant/cluster/items0 not created after 2"]
             .map(|text| text.replace("/courant/cluster/items/", ""))
     );
-    assert!(transaction.fits());
+    assert!(transaction.guards.len() <= 128 && transaction.otherwise.len() <= 128);
     assert_eq!(transaction.writes.len(), 128);
 }
 

@@ -34,7 +34,8 @@ fn statuses_and_who_serves() {
     let space = keys().space();
     let mine = Some("zone-a#self");
     // (journal, may proxy, primary) -> status, process id, local
-    let table: &[(&str, bool, bool, Status, Option<&str>, bool)] = &[
+    type Row = (&'static str, bool, bool, Status, Option<&'static str>, bool);
+    let table: &[Row] = &[
         ("the/local", false, false, Status::Ok, mine, true),
         ("the/local", false, true, Status::Ok, mine, true),
         ("the/peer", false, false, Status::Ok, mine, true),
@@ -53,13 +54,12 @@ fn statuses_and_who_serves() {
     ];
     for (journal, may_proxy, primary, status, process, is_local) in table {
         let found = asked(&space, journal, *may_proxy, *primary);
-        let got = (found.status, found.process.as_ref().map(ToString::to_string), found.is_local);
+        let got = (found.status, found.header.process_id.as_ref().map(ToString::to_string), found.is_local);
         assert_eq!(
             got,
             (*status, process.map(str::to_owned), *is_local),
             "{journal}, proxy {may_proxy}, primary {primary}"
         );
-        assert_eq!(found.header.process_id, found.process, "{journal}");
         assert_eq!(found.header.etcd, space.etcd());
     }
 }
@@ -87,10 +87,10 @@ fn without_a_member_key_peers_are_found_and_refusals_are_signed_by_a_placeholder
     keys.delete(&root().member(&me()));
     let space = keys.space();
     let found = asked(&space, "the/remote", true, true);
-    assert_eq!((found.status, found.process), (Status::Ok, Some(id(PEER))));
+    assert_eq!((found.status, found.header.process_id), (Status::Ok, Some(id(PEER))));
     let found = asked(&space, "the/remote", false, true);
     assert_eq!(found.status, Status::NotJournalPrimaryBroker);
-    assert_eq!(found.process, Some(id("local-BrokerSpec/missing-from-Etcd")));
+    assert_eq!(found.header.process_id, Some(id("local-BrokerSpec/missing-from-Etcd")));
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! The lineage records that this process has written or read, as they were then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use courant_keyspace::Error;
+use courant_proto::name::JournalName;
+use etcd_client::{Client, KeyValue};
+
+use super::record::Lineage;
+use crate::journal_space::Root;
+use crate::transaction::commit::read;
+
+/// A record, and when it was put; none and zero if there is none, or nobody has looked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) mod_revision: i64,
+    pub(super) record: Option<Lineage>,
+}
+
+/// What is known of records, and where they are kept. What is known may be wrong; transactions guard against that.
+pub(super) struct Records {
+    pub(super) etcd: Client,
+    pub(super) root: Arc<Root>,
+    by_journal: HashMap<JournalName, Known>,
+}
+
+impl Records {
+    pub(super) fn new(etcd: Client, root: Arc<Root>) -> Self {
+        Self { etcd, root, by_journal: HashMap::new() }
+    }
+
+    pub(super) fn get(&self, journal: &JournalName) -> Option<&Known> {
+        self.by_journal.get(journal)
+    }
+
+    /// A record was put at a revision.
+    pub(super) fn put(&mut self, journal: &JournalName, mod_revision: i64, record: Lineage) {
+        self.by_journal.insert(journal.clone(), Known { mod_revision, record: Some(record) });
+    }
+
+    /// What is known of a record is not to be relied on.
+    pub(super) fn forget(&mut self, journal: &JournalName) {
+        self.by_journal.remove(journal);
+    }
+
+    /// Takes in a record as the registry has it. An error says why it cannot be read.
+    pub(super) fn take(&mut self, journal: &JournalName, found: Option<&KeyValue>) -> Result<(), String> {
+        let known = match found {
+            None => Known::default(),
+            Some(found) => Known {
+                mod_revision: found.mod_revision(),
+                record: Some(Lineage::read(found.value()).map_err(|error| {
+                    format!(
+                        "the lineage of journal {journal} at key {:?} cannot be read, so nobody knows which of its bytes \
+                         count: {error}; restore the key, or delete it to accept what is here",
+                        String::from_utf8_lossy(found.key())
+                    )
+                })?),
+            },
+        };
+        self.by_journal.insert(journal.clone(), known);
+        Ok(())
+    }
+
+    /// Reads the records of journals as they are now, in order.
+    pub(super) async fn read(&self, journals: &[JournalName]) -> Result<Vec<Option<KeyValue>>, Error> {
+        let keys = journals.iter().map(|journal| self.root.lineage(journal)).collect();
+        read(&self.etcd, keys, || "reading the lineage of journals".to_owned()).await
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_journal.len()
+    }
+}
