@@ -182,6 +182,7 @@ pub(crate) struct ReportArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NoopArgs {
+    /// Where
     #[arg(long)]
     pub(crate) listen: SocketAddr,
 }

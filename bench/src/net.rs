@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 /// A connection without delays.
@@ -17,14 +17,23 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// A listener on a free port.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Connections that wait to be accepted. Generators open hundreds at once.
+const BACKLOG: u32 = 4_096;
+
+/// A listener.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let bound = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().with_context(|| format!("cannot listen on {address}"))
 }
 
 /// A port that was free a moment ago.
-pub(crate) async fn free_address() -> Result<SocketAddr> {
-    let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).await?;
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into())?;
     listener.local_addr().context("the listener has no address")
 }
 

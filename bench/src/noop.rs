@@ -28,7 +28,7 @@ const MOST_HEADERS: u32 = 16 << 10;
 
 /// Serves until the process is ended.
 pub(crate) async fn serve(address: SocketAddr) -> Result<()> {
-    let listener = net::listen(address).await?;
+    let listener = net::listen(address)?;
     let http = Router::new().route("/healthz/ready", axum::routing::get(StatusCode::OK)).fallback(
         async |body: Body| match body.collect().await {
             Ok(_) => StatusCode::NO_CONTENT,

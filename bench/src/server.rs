@@ -57,7 +57,7 @@ impl Server {
     }
 
     async fn start(mut command: Command, log: PathBuf) -> Result<Self> {
-        let address = net::free_address().await?;
+        let address = net::free_address()?;
         command.arg("--listen").arg(address.to_string());
         for (name, _) in std::env::vars_os() {
             // What is set for some other broker is not meant for this one.

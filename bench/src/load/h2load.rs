@@ -12,6 +12,9 @@ use crate::setup::Home;
 use crate::stats::Times;
 use crate::{files, framing, grpc, h2load_log};
 
+/// On loopback this takes only a connection whose first packet was dropped: it is sent again after a second.
+const SLOW_CONNECT: Duration = Duration::from_millis(800);
+
 pub(super) async fn run(load: &Load, home: &Home, requests: u64) -> Result<(u64, Duration, Times)> {
     let (body, log) = (home.file("h2load.body"), home.file("h2load.log"));
     let mut command = Command::new("h2load");
@@ -48,6 +51,12 @@ pub(super) async fn run(load: &Load, home: &Home, requests: u64) -> Result<(u64,
             log.requests,
             log.failed_with
         );
+    }
+    let summary = String::from_utf8_lossy(&output.stdout);
+    if let Some(slowest) = h2load_log::slowest_connect(&summary).filter(|slowest| *slowest > SLOW_CONNECT) {
+        files::tell(&format!(
+            "  a connection took {slowest:?} to open (is the listener's backlog full?): the rate is lower than it would be"
+        ));
     }
     ensure!(log.requests == requests, "h2load made {} of {requests} requests", log.requests);
     Ok((log.requests, log.elapsed, log.times))
