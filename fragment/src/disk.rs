@@ -132,3 +132,6 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

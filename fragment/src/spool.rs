@@ -44,6 +44,7 @@ mod quarantine;
 pub mod recover;
 mod registers;
 mod replay;
+mod segment;
 pub mod state;
 pub mod volume;
 
@@ -52,7 +53,7 @@ mod tests;
 
 use content::Content;
 use digest::Digest;
-use volume::Segment;
+use segment::Segment;
 
 pub use recover::recover;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -31,6 +32,10 @@ pub struct MemoryDisk {
 struct Shared {
     files: Mutex<Names>,
     faults: Mutex<Faults>,
+    /// How often a file was written.
+    writes: AtomicU64,
+    /// How many files are open.
+    open: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +129,17 @@ impl MemoryDisk {
             })
             .collect();
         let names = Names { now: files.clone(), synced: files };
-        Self { shared: Arc::new(Shared { files: Mutex::new(names), faults: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { files: Mutex::new(names), ..Shared::default() }) }
+    }
+
+    /// How often files were written so far, whole or not.
+    pub fn writes(&self) -> u64 {
+        self.shared.writes.load(Ordering::Relaxed)
+    }
+
+    /// How many files are open.
+    pub fn open_files(&self) -> u64 {
+        self.shared.open.load(Ordering::Relaxed)
     }
 
     /// The paths of all files, in order.
@@ -182,7 +197,8 @@ impl Disk for MemoryDisk {
                 bytes
             }
         };
-        Ok(Arc::new(MemoryFile { bytes, disk: Arc::clone(&self.shared) }))
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(MemoryFile { bytes, writable: how != Open::Read, disk: Arc::clone(&self.shared) }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -223,7 +239,14 @@ impl Disk for MemoryDisk {
 #[derive(Debug)]
 struct MemoryFile {
     bytes: Arc<Bytes>,
+    writable: bool,
     disk: Arc<Shared>,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        self.disk.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl MemoryFile {
@@ -251,6 +274,13 @@ impl MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn write_all_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the file is open for reading alone",
+            ));
+        }
+        self.disk.writes.fetch_add(1, Ordering::Relaxed);
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let (admitted, error) = self.admit(length as u64);
         let mut written = self.bytes.0.lock();

@@ -19,7 +19,8 @@ use courant_proto::offset::Offset;
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::SpoolId;
-use super::volume::{Handle, Name, Rest, Segment, Volume};
+use super::segment::{Handle, Segment};
+use super::volume::{Name, Rest, Volume};
 use crate::disk::{DiskFile, Open};
 use crate::error::Error;
 
@@ -116,10 +117,6 @@ impl Layout {
 
     pub(crate) fn extents(&self) -> usize {
         self.extents.len()
-    }
-
-    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        self.runs.iter().map(|(_, segment)| segment)
     }
 
     fn extent(&self, index: usize) -> Piece {

@@ -23,19 +23,23 @@ use super::content::Content;
 use super::digest::Digest;
 use super::frame::{self, Salt};
 use super::recover::RecoveredJournal;
-use super::volume::{Name, Segment, Volume};
+use super::segment::Segment;
+use super::volume::{Name, Volume};
 use super::{Identity, Phase, Spool, SpoolId, SpoolMap, State, content};
 use crate::disk::{DiskFile, Open};
 use crate::error::Error;
 
+mod apply;
 mod carry;
 mod cut;
+mod files;
 mod stage;
 mod turn;
 
 pub use cut::Quarantined;
 pub use turn::{Commit, Grown, Rolled, Source, Turn, Written};
 
+use apply::{Change, Extent, FileChange, Undo};
 use stage::Staging;
 
 /// One core's log.
@@ -60,7 +64,37 @@ pub struct SpoolLog {
     carried: Vec<(u64, SpoolId)>,
     last_turn_bytes: u64,
     unsynced: Vec<Arc<dyn DiskFile>>,
+    /// Whether files were made since they were last synced.
+    unsynced_names: bool,
     scratch: Vec<u8>,
+}
+
+/// What turns have written, until it is synced.
+#[derive(Debug)]
+#[must_use = "turns are durable once this was synced"]
+pub struct Unsynced {
+    /// Content files before the segment that names what is in them.
+    files: Vec<Arc<dyn DiskFile>>,
+    names: bool,
+    volume: Arc<Volume>,
+}
+
+impl Unsynced {
+    /// Makes it durable. It blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses. Then nobody knows what of it is durable, and a later sync does not tell either: the
+    /// spools concerned are not to be acknowledged any more.
+    pub fn sync(self) -> Result<(), Error> {
+        let folder = self.volume.folder();
+        for file in &self.files {
+            file.sync_data().map_err(Error::disk("sync a file of", folder))?;
+        }
+        if self.names {
+            self.volume.disk().sync_dir(folder).map_err(Error::disk("sync", folder))?;
+        }
+        Ok(())
+    }
 }
 
 struct OwnSegment {
@@ -77,42 +111,6 @@ struct Current {
     length: u64,
     /// Whether there may be more, of a turn that was not.
     torn: bool,
-}
-
-/// What becomes of a spool when its turn was written.
-enum Change {
-    /// Its newest `open` lies in this turn.
-    Pinned,
-    /// It grew by content in the segment.
-    Extent(Extent),
-    /// Its content file holds more.
-    File(FileChange),
-    /// It was written anew: its content file holds more perhaps, and the rest of its content lies here.
-    Carried { file: Option<FileChange>, extent: Option<Extent> },
-    /// It lost content: all that is left lies in its content file, with these checks of its blocks.
-    Cut { in_file: u64, checks: Vec<u32> },
-    /// Nothing needs it any more.
-    Gone,
-}
-
-#[derive(Clone, Copy)]
-struct Extent {
-    at: u32,
-    check: u32,
-    length: u64,
-}
-
-struct FileChange {
-    in_file: u64,
-    /// The first block that is new, or that grew.
-    first: usize,
-    checks: Vec<u32>,
-}
-
-/// How a turn that failed is taken back.
-enum Undo {
-    Created,
-    Changed(State),
 }
 
 /// The spools of a journal that a log took over.
@@ -156,6 +154,7 @@ impl SpoolLog {
             carried: Vec::new(),
             last_turn_bytes: 0,
             unsynced: Vec::new(),
+            unsynced_names: false,
             scratch: Vec::new(),
         }
     }
@@ -199,9 +198,9 @@ impl SpoolLog {
         self.spools.values()
     }
 
-    /// How many segments this log has, those of earlier processes included that it has spools in.
+    /// How many segments there are, of this log and of earlier processes.
     pub fn segments(&self) -> usize {
-        self.segments.len() + self.recovered.len()
+        self.segments.len() + self.volume.recovered_segments()
     }
 
     /// Spools that could not be carried forward, as their bytes do not check. Their segment stays until they are
@@ -230,16 +229,14 @@ impl SpoolLog {
         !self.unwritten.is_empty() || self.carry_target().is_some()
     }
 
-    /// The files that turns have written since the last call, content before the segment that names it: syncing
-    /// them in this order, on any thread, makes these turns durable. Kept only by a [`durable`] layout.
-    ///
-    /// [`durable`]: super::volume::Layout::durable
-    pub fn take_unsynced(&mut self) -> Vec<Arc<dyn DiskFile>> {
+    /// What turns have written since the last call, to be synced on any thread that may block. Kept only by a
+    /// [`durable`](super::volume::Layout::durable) layout.
+    pub fn take_unsynced(&mut self) -> Unsynced {
         let mut files = std::mem::take(&mut self.unsynced);
         if let Some(current) = self.current.as_ref().filter(|_| self.volume.layout().durable) {
             files.push(Arc::clone(&current.file));
         }
-        files
+        Unsynced { files, names: std::mem::take(&mut self.unsynced_names), volume: Arc::clone(&self.volume) }
     }
 
     /// The segment that the turn goes to, begun if need be.
@@ -288,6 +285,7 @@ impl SpoolLog {
         }
         let segment = Arc::new(Segment::with_file(sequence, Arc::clone(&file)));
         self.segments.push_back(OwnSegment { segment, opened: Vec::new() });
+        self.unsynced_names = true;
         let salt = Salt(mix(self.volume.layout().seed ^ mix(sequence)));
         // The one before is left to the sync of who asks for durability.
         if let Some(before) = self.current.replace(Current { file, salt, length: 0, torn: false })
@@ -316,100 +314,6 @@ impl SpoolLog {
         self.undo.push((id, Undo::Created));
         id
     }
-
-    /// The turn was written: what it changed counts.
-    fn apply(&mut self) {
-        let Some(own) = self.segments.back_mut() else { return };
-        let mut unpinned = false;
-        for (id, change) in self.changes.drain(..) {
-            if matches!(change, Change::Gone) {
-                if let Some(spool) = self.spools.remove(&id) {
-                    if let Some(segment) = &spool.pin {
-                        segment.unpin();
-                        unpinned = true;
-                    }
-                    if spool.content.has_file() {
-                        self.volume.discard_content(id, spool.content);
-                    }
-                }
-                continue;
-            }
-            let Some(spool) = self.spools.get_mut(&id) else { continue };
-            let pins = matches!(change, Change::Pinned | Change::Carried { .. } | Change::Cut { .. });
-            let segment = &own.segment;
-            match change {
-                Change::Extent(extent) => spool.content.publish(|layout| extent.publish(layout, segment)),
-                Change::File(file) => spool.content.publish(|layout| file.publish(layout)),
-                Change::Carried { file, extent } => spool.content.publish(|layout| {
-                    match file {
-                        Some(file) => file.publish(layout),
-                        None => layout.clear_extents(),
-                    }
-                    if let Some(extent) = extent {
-                        extent.publish(layout, segment);
-                    }
-                }),
-                Change::Cut { in_file, checks } => spool.content.publish(|layout| {
-                    layout.set_file(in_file, 0, &checks);
-                    layout.clear_extents();
-                }),
-                Change::Pinned | Change::Gone => {}
-            }
-            if pins {
-                segment.pin();
-                own.opened.push(id);
-                if let Some(before) = spool.pin.replace(Arc::clone(segment)) {
-                    before.unpin();
-                    unpinned = true;
-                }
-            }
-        }
-        self.undo.clear();
-        self.carried.clear();
-        self.heads.clear();
-        while self.recovered.front().is_some_and(|(_, spools)| spools.is_empty()) {
-            self.recovered.pop_front();
-        }
-        if unpinned {
-            self.give_up_segments();
-        }
-    }
-
-    /// The turn was not written: nothing happened.
-    fn revert(&mut self) {
-        self.changes.clear();
-        while let Some((id, undo)) = self.undo.pop() {
-            match undo {
-                Undo::Created => {
-                    self.spools.remove(&id);
-                }
-                Undo::Changed(state) => {
-                    if let Some(spool) = self.spools.get_mut(&id) {
-                        spool.state = state;
-                        spool.turn = 0;
-                    }
-                }
-            }
-        }
-        self.requeue();
-        self.staging.clear();
-    }
-
-    /// Gives up the oldest segments that nothing pins.
-    fn give_up_segments(&mut self) {
-        // Those of earlier processes are older than all of ours.
-        if !self.volume.drain_recovered() {
-            if self.segments.len() > self.volume.layout().segments {
-                self.volume.empty_recovered();
-            }
-            return;
-        }
-        while self.segments.len() > 1 && self.segments.front().is_some_and(|own| !own.segment.is_pinned()) {
-            if let Some(own) = self.segments.pop_front() {
-                self.volume.discard_segment(own.segment);
-            }
-        }
-    }
 }
 
 impl Spool {
@@ -437,20 +341,6 @@ impl Spool {
     /// The head of a journal as recovery found it, to be written by the log that adopts it.
     pub(crate) fn head(volume: &Arc<Volume>, opening: Opening) -> Self {
         Self::new(volume, volume.next_spool(), opening)
-    }
-}
-
-impl Extent {
-    fn publish(self, layout: &mut content::Layout, segment: &Arc<Segment>) {
-        if self.length > 0 {
-            layout.push_extent(segment, self.at, self.check, self.length);
-        }
-    }
-}
-
-impl FileChange {
-    fn publish(self, layout: &mut content::Layout) {
-        layout.set_file(self.in_file, self.first, &self.checks);
     }
 }
 

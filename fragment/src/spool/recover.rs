@@ -1,7 +1,7 @@
 //! Finding again what earlier processes left in a folder of spools.
 //!
 //! Segments are read in order and in pieces, every byte of content is held against its checksum, and what is found
-//! is given to the [rules of records](super::replay). What cannot be ours is put aside and reported, and nothing
+//! is given to the rules of records, which look at no file. What cannot be ours is put aside and reported, and nothing
 //! with content in it is deleted unless a record released it.
 //!
 //! Which of the recovered bytes count is not known here: that is lineage's to say.
@@ -9,28 +9,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use courant_proto::codec::Codec;
-use courant_proto::fragment::ContentSum;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
-use courant_proto::time::Timestamp;
 
-use super::content::{self, BLOCK_LENGTH, Blocks, Content};
-use super::digest::Digest;
 use super::frame;
-use super::log::Opening;
-use super::replay::{At, Replay, Replayed};
-use super::volume::{Layout, Name, QUARANTINE, Segment, Volume};
-use super::{ClusterId, Identity, Phase, Spool, SpoolId, State};
+use super::replay::{At, Replay};
+use super::segment::Segment;
+use super::volume::{Layout, Name, QUARANTINE, Volume};
+use super::{ClusterId, Identity, Spool, SpoolId};
 use crate::disk::{Disk, Entry, Open};
 use crate::error::Error;
 
+mod build;
 mod scan;
 
+use build::Builder;
 use scan::{Found, Scan};
-
-/// Bytes of a content file read at a time.
-const READ_LENGTH: u64 = 16 * BLOCK_LENGTH;
 
 /// What was found.
 #[derive(Debug)]
@@ -86,6 +80,9 @@ pub struct Torn {
     pub at: u64,
     /// Bytes that were cut off.
     pub bytes: u64,
+    /// Whether they are the beginning of what was to be written, as the death of a process leaves it. Anything else
+    /// is the work of a power loss, or of a bad disk, and may have been acknowledged unless turns are durable.
+    pub clean: bool,
 }
 
 /// A place in a segment where records are missing.
@@ -119,9 +116,10 @@ pub fn recover(
         segments: Vec::new(),
         torn: Vec::new(),
         foreign: Vec::new(),
+        unreadable: Vec::new(),
     };
     finder.scan(&files)?;
-    let Finder { mut replay, segments, torn, foreign, .. } = finder;
+    let Finder { mut replay, segments, torn, foreign, unreadable, .. } = finder;
     replay.finish();
 
     let next_spool = files.highest_spool.max(replay.highest) + 1;
@@ -142,10 +140,14 @@ pub fn recover(
         volume.set_aside(Name::Segment(sequence))?;
         quarantined.push(volume.quarantine().join(Name::Segment(sequence).text()));
     }
-    let lost: Vec<_> = replay.lost.iter().filter_map(|at| lost_in(&volume, &segments, *at)).collect();
-    for at in &replay.lost {
+    let aside = |sequence: u64| volume.quarantine().join(Name::Segment(sequence).text());
+    let mut lost: Vec<_> =
+        unreadable.into_iter().map(|sequence| Lost { path: aside(sequence), position: 0 }).collect();
+    // A place before the first record stands for a segment that is not among these.
+    for at in replay.lost.iter().filter(|at| at.position > 0) {
         if let Some(segment) = segments.get(at.segment) {
             segment.mark_damaged();
+            lost.push(Lost { path: volume.path(Name::Segment(segment.sequence)), position: at.position });
         }
     }
     let journals = Builder { volume: &volume, segments: &segments }.journals(&mut replay)?;
@@ -204,6 +206,8 @@ struct Finder<'a> {
     torn: Vec<Torn>,
     /// Segments that are not ours to read.
     foreign: Vec<u64>,
+    /// Those of them that nobody can.
+    unreadable: Vec<u64>,
 }
 
 impl Finder<'_> {
@@ -218,7 +222,9 @@ impl Finder<'_> {
             let Some((head, scan)) = Scan::begin(&*file, &path, *length, *sequence)? else {
                 // A process that died while it began a segment left less than its two heads: no record was in it.
                 if *length > scan::HEADS_LENGTH {
+                    tracing::error!(path = %path.display(), "both heads of a segment are damaged");
                     self.foreign.push(*sequence);
+                    self.unreadable.push(*sequence);
                     self.replay.lose(start);
                 } else {
                     self.segments.push(Arc::new(Segment::new(*sequence)));
@@ -252,15 +258,10 @@ impl Finder<'_> {
             }
             let sequence = self.segments[at.segment].sequence;
             let path = self.folder.join(Name::Segment(sequence).text());
-            self.torn.push(Torn { path, at: end.length, bytes: end.torn });
+            self.torn.push(Torn { path, at: end.length, bytes: end.torn, clean: end.clean });
         }
         Ok(())
     }
-}
-
-fn lost_in(volume: &Volume, segments: &[Arc<Segment>], at: At) -> Option<Lost> {
-    let segment = segments.get(at.segment)?;
-    Some(Lost { path: volume.path(Name::Segment(segment.sequence)), position: at.position })
 }
 
 /// Puts aside content files that no record names. Those that are empty, or were released, are removed.
@@ -280,241 +281,4 @@ fn set_aside_leftovers(volume: &Volume, files: &Files, replay: &Replay) -> Resul
         }
     }
     Ok(quarantined)
-}
-
-/// Makes spools of what was replayed.
-struct Builder<'a> {
-    volume: &'a Arc<Volume>,
-    segments: &'a [Arc<Segment>],
-}
-
-impl Builder<'_> {
-    fn journals(&self, replay: &mut Replay) -> Result<Vec<RecoveredJournal>, Error> {
-        let mut of_journal: Vec<Vec<SpoolId>> = vec![Vec::new(); replay.journals.len()];
-        for (id, spool) in &replay.spools {
-            of_journal[spool.journal].push(*id);
-        }
-        let mut journals = Vec::new();
-        for (index, mut ids) in of_journal.into_iter().enumerate() {
-            ids.sort_unstable();
-            if let Some(journal) = self.journal(replay, index, ids)? {
-                journals.push(journal);
-            }
-        }
-        Ok(journals)
-    }
-
-    fn journal(
-        &self,
-        replay: &mut Replay,
-        index: usize,
-        ids: Vec<SpoolId>,
-    ) -> Result<Option<RecoveredJournal>, Error> {
-        let journal = replay.journals[index].clone();
-        let certain = replay.is_certain(&journal);
-        let (mut open, mut complete, mut damage) = (None, Vec::new(), Vec::new());
-        let mut codec = Codec::None;
-        for id in ids {
-            let Some(replayed) = replay.spools.get_mut(&id) else { continue };
-            let is_head = journal.newest == Some(id);
-            let (blocks, checks) = check_file(self.volume, id, replayed)?;
-            if let Some(begin) = replayed.damage {
-                let end = replayed.named_end.max(begin);
-                damage.push(Damage { spool: id, begin: offset(begin), end: offset(end) });
-                tracing::error!(journal = %journal.name, spool = %id, begin, end, "content of a spool is damaged");
-            }
-            let replayed = &*replayed;
-            let growing = is_head && replayed.complete.is_none() && replayed.damage.is_none();
-            if is_head {
-                codec = codec_of(replayed.codec);
-            }
-            if replayed.length() == 0 && !growing {
-                // Damage may have left nothing of it: its evidence is kept, but there is nothing to persist.
-                continue;
-            }
-            let identity = Identity {
-                journal: journal.name.clone(),
-                create_revision: journal.create_revision,
-                epoch: replayed.epoch,
-            };
-            let spool = self.build(id, identity, replayed, growing, (blocks, checks))?;
-            if growing {
-                open = Some(spool);
-            } else {
-                complete.push(spool);
-            }
-        }
-        let identity = Identity {
-            journal: journal.name,
-            create_revision: journal.create_revision,
-            epoch: journal.epoch,
-        };
-        if journal.newest.is_none() && complete.is_empty() {
-            return Ok(None);
-        }
-        let head = complete.iter().map(Spool::end).max().unwrap_or_default();
-        let head = if journal.newest.is_some() { offset(journal.head) } else { head };
-        if journal.newest.is_some() && open.is_none() {
-            // The process died between two records of one turn, or the head is damaged: the next spool begins here.
-            open = Some(Spool::head(
-                self.volume,
-                Opening {
-                    identity: identity.clone(),
-                    begin: head,
-                    codec,
-                    registers: journal.registers.clone(),
-                },
-            ));
-        }
-        let registers = journal.registers;
-        Ok(Some(RecoveredJournal { identity, head, certain, registers, open, complete, damage }))
-    }
-
-    fn build(
-        &self,
-        id: SpoolId,
-        identity: Identity,
-        replayed: &Replayed,
-        growing: bool,
-        (file, checks): (Blocks, Vec<u32>),
-    ) -> Result<Spool, Error> {
-        let mut layout = content::Layout::default();
-        layout.set_file(replayed.in_file, 0, &checks);
-        for extent in &replayed.extents {
-            if let (Some(segment), Ok(at)) = (self.segments.get(extent.segment), u32::try_from(extent.at)) {
-                layout.push_extent(segment, at, extent.check, extent.length);
-            }
-        }
-        let begin = offset(replayed.begin);
-        let content = Content::new(Arc::clone(self.volume), id, identity.journal.clone(), begin, layout);
-        let length = replayed.length();
-        let phase = if growing {
-            let mut tail = vec![0; Digest::tail_length(length)];
-            let read = content.read_at(length - tail.len() as u64, &mut tail)?;
-            let digest = Digest::resume(&replayed.state, length, &tail[..read]);
-            let expected = length;
-            Phase::Open(
-                digest.ok_or(Error::ShortContent { have: length - (tail.len() - read) as u64, expected })?,
-            )
-        } else {
-            match replayed.complete {
-                Some(sum) if replayed.damage.is_none() => Phase::Complete(ContentSum(sum)),
-                _ => Phase::Complete(sum_of(&content)?),
-            }
-        };
-        if replayed.damage.is_some() {
-            content.mark_damaged();
-            let segments = content.layout().segments().map(Arc::clone).collect::<Vec<_>>();
-            for segment in segments.iter().chain(self.segments.get(replayed.pin)) {
-                segment.mark_damaged();
-            }
-        }
-        let pin = self.segments.get(replayed.pin).map(Arc::clone);
-        if let Some(segment) = &pin {
-            segment.pin();
-        }
-        Ok(Spool {
-            id,
-            identity,
-            begin,
-            codec: codec_of(replayed.codec),
-            content,
-            state: State {
-                end: offset(replayed.end),
-                registers: replayed.registers.clone(),
-                first_append: replayed.first_append.map(Timestamp::from_nanos),
-                file,
-                phase,
-            },
-            pin,
-            turn: 0,
-            stuck: false,
-        })
-    }
-}
-
-/// Holds a content file against its checks, and cuts the spool where they fail. The checks of its blocks.
-fn check_file(volume: &Volume, id: SpoolId, spool: &mut Replayed) -> Result<(Blocks, Vec<u32>), Error> {
-    let (mut blocks, mut checks) = (Blocks::default(), Vec::new());
-    if spool.in_file == 0 {
-        return Ok((blocks, checks));
-    }
-    let path = volume.path(Name::Content(id));
-    let file = match volume.disk().open(&path, Open::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            spool.cut(spool.begin);
-            return Ok((blocks, checks));
-        }
-        Err(error) => return Err(Error::disk("open", path)(error)),
-    };
-    // What the last `open` found in the file comes first, block by block; then what was added, range by range.
-    let opened_blocks = spool.blocks.len() as u64;
-    let opened = spool.opened_in_file;
-    let mut good = 0;
-    let mut stretches = Vec::new();
-    for (index, check) in spool.blocks.iter().enumerate() {
-        stretches.push((((index as u64 + 1) * BLOCK_LENGTH).min(opened), *check));
-    }
-    if opened_blocks != opened.div_ceil(BLOCK_LENGTH) {
-        spool.cut(spool.begin);
-        return Ok((blocks, checks));
-    }
-    stretches.extend(spool.ranges.iter().map(|range| (range.to, range.check)));
-    let mut buffer = Vec::new();
-    'stretches: for (to, expected) in stretches {
-        let (mut check, before) = (0, (blocks, checks.len(), checks.last().copied()));
-        while blocks.length < to {
-            buffer.resize((to - blocks.length).min(READ_LENGTH) as usize, 0);
-            let read = file.read_at(&mut buffer, blocks.length).map_err(Error::disk("read", &path))?;
-            check = crc32c::crc32c_append(check, &buffer[..read]);
-            blocks.push(&buffer[..read], &mut checks);
-            if read < buffer.len() {
-                (blocks, checks) = undo(before, checks);
-                break 'stretches;
-            }
-        }
-        if check != expected {
-            (blocks, checks) = undo(before, checks);
-            break;
-        }
-        good = to;
-    }
-    if good < spool.in_file {
-        spool.cut(spool.begin + good);
-    }
-    Ok((blocks, checks))
-}
-
-type Before = (Blocks, usize, Option<u32>);
-
-/// Takes back the blocks of a stretch that does not check.
-fn undo((blocks, length, last): Before, mut checks: Vec<u32>) -> (Blocks, Vec<u32>) {
-    checks.truncate(length);
-    if let (Some(to), Some(last)) = (checks.last_mut(), last) {
-        *to = last;
-    }
-    (blocks, checks)
-}
-
-/// The sum of what is left of a spool, read from its files.
-fn sum_of(content: &Arc<Content>) -> Result<ContentSum, Error> {
-    let mut digest = Digest::new();
-    let mut buffer = vec![0; READ_LENGTH as usize];
-    loop {
-        let read = content.read_at(digest.length(), &mut buffer)?;
-        if read == 0 {
-            return Ok(digest.sum());
-        }
-        digest.update(&buffer[..read]);
-    }
-}
-
-fn codec_of(number: u8) -> Codec {
-    Codec::from_wire(i32::from(number)).unwrap_or(Codec::None)
-}
-
-/// Records with offsets beyond the last one are read as none.
-fn offset(offset: u64) -> Offset {
-    i64::try_from(offset).ok().and_then(Offset::new).unwrap_or(Offset::MAX)
 }

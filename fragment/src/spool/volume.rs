@@ -5,24 +5,28 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use super::content::Content;
+use super::segment::Segment;
 use super::{ClusterId, SpoolId};
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, Open};
 use crate::error::Error;
 
 /// Folder below the spools' in which lies what counts for nothing and is not ours to delete.
 pub const QUARANTINE: &str = "quarantine";
 
+/// A turn begins no further on in a segment: positions in it have 32 bits, and a turn takes part of them.
+const MAX_SEGMENT_BYTES: u64 = 1 << 31;
+
 /// How a log is laid out. The defaults are for production; tests make everything small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// A segment takes no further turn once it is this long.
+    /// A segment takes no further turn once it is this long; 2 GiB at most.
     pub segment_bytes: u64,
     /// A core with more segments than this carries what lives in its oldest forward.
     pub segments: usize,
@@ -32,7 +36,8 @@ pub struct Layout {
     pub inline_commits: usize,
     /// A commit of this size goes to the content file at once.
     pub large_commit: u64,
-    /// Where random salts are drawn from: a number that nobody who writes content can know.
+    /// What the salts of segments are made of: random, and new for each process. Nobody who writes content may know
+    /// it.
     pub seed: u64,
     /// Whether turns remember which files they wrote, for [`super::log::SpoolLog::take_unsynced`].
     pub durable: bool,
@@ -63,6 +68,7 @@ pub struct Volume {
     next_spool: AtomicU64,
     /// Segments of earlier processes, oldest first.
     recovered: Mutex<VecDeque<Arc<Segment>>>,
+    recovered_count: AtomicUsize,
     /// Whether they hold up the segments of a log, so that all logs shall empty them.
     empty_recovered: AtomicBool,
     trash: Mutex<VecDeque<Trash>>,
@@ -125,6 +131,7 @@ impl Volume {
         next_segment: u64,
         next_spool: u64,
     ) -> Arc<Self> {
+        let layout = Layout { segment_bytes: layout.segment_bytes.min(MAX_SEGMENT_BYTES), ..layout };
         Arc::new(Self {
             disk,
             folder,
@@ -133,6 +140,7 @@ impl Volume {
             next_segment: AtomicU64::new(next_segment),
             next_spool: AtomicU64::new(next_spool),
             recovered: Mutex::default(),
+            recovered_count: AtomicUsize::new(0),
             empty_recovered: AtomicBool::new(false),
             trash: Mutex::default(),
             sweeping: Mutex::default(),
@@ -185,11 +193,15 @@ impl Volume {
 
     /// How many segments of earlier processes are left.
     pub fn recovered_segments(&self) -> usize {
-        self.recovered.lock().len()
+        self.recovered_count.load(Ordering::Relaxed)
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
@@ -227,6 +239,7 @@ impl Volume {
                 self.trash.lock().push_back(Trash::Segment(segment));
             }
         }
+        self.recovered_count.store(recovered.len(), Ordering::Relaxed);
         recovered.is_empty()
     }
 
@@ -263,7 +276,7 @@ impl Volume {
                 self.sync()?;
                 // Readers that still hold extents here would not find the file again: they keep it open.
                 if Arc::strong_count(segment) > 1 {
-                    match segment.handle.keep(self, Name::Segment(segment.sequence)) {
+                    match segment.keep_open(self) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => {
                             return Err(Error::disk("open", self.path(Name::Segment(segment.sequence)))(
                                 error,
@@ -272,10 +285,13 @@ impl Volume {
                         _ => {}
                     }
                 }
-                let damaged = segment.damaged.load(Ordering::Relaxed);
-                self.remove_file(Name::Segment(segment.sequence), damaged)
+                self.remove_file(Name::Segment(segment.sequence), segment.is_damaged())
             }
             Trash::Content(spool, content) => {
+                // A spool whose release was lost with the power would be found without its content.
+                if self.layout.durable {
+                    self.sync()?;
+                }
                 if Arc::strong_count(content) > 1 {
                     content.keep_open()?;
                 }
@@ -329,146 +345,5 @@ impl Volume {
             }
         }
         self.disk.sync_dir(&self.folder).map_err(Error::disk("sync", &self.folder))
-    }
-}
-
-/// A segment file.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) sequence: u64,
-    /// Spools whose newest `open` lies here. While there are any, it is not removed, nor is one that is younger.
-    pins: AtomicUsize,
-    /// Whether something in it did not check, so that it is kept as evidence.
-    damaged: AtomicBool,
-    handle: Handle,
-}
-
-impl Segment {
-    pub(crate) fn new(sequence: u64) -> Self {
-        Self {
-            sequence,
-            pins: AtomicUsize::new(0),
-            damaged: AtomicBool::new(false),
-            handle: Handle::default(),
-        }
-    }
-
-    /// A segment whose writer has it open.
-    pub(crate) fn with_file(sequence: u64, file: Arc<dyn DiskFile>) -> Self {
-        let segment = Self::new(sequence);
-        segment.handle.hold(file);
-        segment
-    }
-
-    pub(crate) fn pin(&self) {
-        self.pins.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn unpin(&self) {
-        self.pins.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_pinned(&self) -> bool {
-        self.pins.load(Ordering::Relaxed) > 0
-    }
-
-    pub(crate) fn mark_damaged(&self) {
-        self.damaged.store(true, Ordering::Relaxed);
-    }
-
-    /// The file, opened for reading if it is not.
-    pub(crate) fn file(self: &Arc<Self>, volume: &Volume) -> Result<Arc<dyn DiskFile>, Error> {
-        let name = Name::Segment(self.sequence);
-        let file = self.handle.get(volume, name, Open::Read);
-        let file = file.map_err(|error| Error::disk("open", volume.path(name))(error))?;
-        self.list(volume);
-        Ok(file)
-    }
-
-    /// Its writer has left: from now on it is open only while it is read.
-    pub(crate) fn let_rest(self: &Arc<Self>, volume: &Volume) {
-        self.handle.let_go();
-        self.list(volume);
-    }
-
-    fn list(self: &Arc<Self>, volume: &Volume) {
-        if self.handle.list() {
-            let this: Weak<Self> = Arc::downgrade(self);
-            volume.opened(this);
-        }
-    }
-}
-
-impl Rest for Segment {
-    fn rest(&self) -> bool {
-        self.handle.rest()
-    }
-}
-
-/// A file that is opened when it is used, and closed when it rests.
-#[derive(Debug, Default)]
-pub(crate) struct Handle(Mutex<HandleState>);
-
-#[derive(Debug, Default)]
-struct HandleState {
-    file: Option<Arc<dyn DiskFile>>,
-    /// Opened for writing as well.
-    writable: bool,
-    /// Used since the last rest.
-    used: bool,
-    /// Not to be closed: it has a writer, or lost its name.
-    kept: bool,
-    /// Whether the volume knows of it.
-    listed: bool,
-}
-
-impl Handle {
-    /// The file, opened if it is not, or not for that.
-    pub(crate) fn get(&self, volume: &Volume, name: Name, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.0.lock();
-        state.used = true;
-        let writable = how != Open::Read;
-        if let Some(file) = &state.file
-            && (state.writable || !writable)
-        {
-            return Ok(Arc::clone(file));
-        }
-        let file = volume.disk.open(&volume.path(name), how)?;
-        state.file = Some(Arc::clone(&file));
-        state.writable = writable;
-        Ok(file)
-    }
-
-    /// Keeps the file open until its last user is gone, as its name will be.
-    pub(crate) fn keep(&self, volume: &Volume, name: Name) -> io::Result<()> {
-        self.get(volume, name, Open::Read)?;
-        self.0.lock().kept = true;
-        Ok(())
-    }
-
-    /// Whether the volume has to be told that this is open.
-    pub(crate) fn list(&self) -> bool {
-        !std::mem::replace(&mut self.0.lock().listed, true)
-    }
-
-    /// Closes the file if nobody used it since the last call. True if it is closed.
-    pub(crate) fn rest(&self) -> bool {
-        let mut state = self.0.lock();
-        if !state.kept && !std::mem::take(&mut state.used) {
-            state.file = None;
-            state.listed = false;
-        }
-        state.file.is_none()
-    }
-
-    fn hold(&self, file: Arc<dyn DiskFile>) {
-        let mut state = self.0.lock();
-        state.file = Some(file);
-        state.writable = true;
-        state.kept = true;
-    }
-
-    fn let_go(&self) {
-        self.0.lock().kept = false;
     }
 }

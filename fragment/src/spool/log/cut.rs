@@ -92,11 +92,8 @@ impl Turn<'_> {
             digest.update(&buffer);
             blocks.push(&buffer, &mut checks);
         }
-        if file.is_some() {
-            self.log.volume.written(Name::Content(id));
-            if self.log.volume.layout().durable {
-                self.log.unsynced.extend(file);
-            }
+        if let Some(file) = file {
+            self.log.wrote_content(id, file);
         }
 
         let sum = digest.sum();

@@ -1,18 +1,16 @@
 //! What a turn can do to spools.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use courant_proto::codec::Codec;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::time::Timestamp;
 
+use super::files::check_of;
 use super::stage::Body;
-use super::{Change, Extent, FileChange, Opening, SpoolLog};
+use super::{Change, Extent, Opening, SpoolLog};
 use crate::disk::DiskFile;
 use crate::error::Error;
-use crate::spool::content::{BLOCK_LENGTH, Blocks};
 use crate::spool::digest::Digest;
 use crate::spool::frame::{self, CommitRecord, OpenRecord, Record};
 use crate::spool::volume::Name;
@@ -20,8 +18,6 @@ use crate::spool::{Phase, Spool, SpoolId, registers};
 
 /// The most bytes of a turn. Positions in a segment have 32 bits.
 const TURN_LIMIT: u64 = 1 << 30;
-/// Bytes copied at a time from a file.
-const COPY_LENGTH: usize = 1 << 20;
 
 /// Changes that are written together. See the [module](super).
 ///
@@ -338,133 +334,6 @@ impl SpoolLog {
         self.scratch = encoded;
         self.changes.push((id, Change::Pinned));
     }
-
-    /// Moves what a spool has inline into its content file, and stages the record of it.
-    pub(super) fn move_inline(&mut self, id: SpoolId) -> Result<(), Error> {
-        let Some((blocks, change, check)) = self.copy_inline(id)? else { return Ok(()) };
-        let record = Record::Moved { spool: id, length: blocks.length };
-        self.staging.frame(&record, frame::Content { length: 0, check }, Body::None);
-        self.touch(id)?.state.file = blocks;
-        self.changes.push((id, Change::File(change)));
-        Ok(())
-    }
-
-    /// Copies what a spool has inline behind what its content file has.
-    pub(super) fn copy_inline(&mut self, id: SpoolId) -> Result<Option<(Blocks, FileChange, u32)>, Error> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let copied = self.copy_inline_through(id, &mut scratch);
-        scratch.clear();
-        self.scratch = scratch;
-        copied
-    }
-
-    fn copy_inline_through(
-        &mut self,
-        id: SpoolId,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Option<(Blocks, FileChange, u32)>, Error> {
-        let spool = self.spools.get(&id).ok_or(Error::UnknownSpool(id))?;
-        let (mut position, length) = (spool.state.file.length, spool.length());
-        if position == length {
-            return Ok(None);
-        }
-        let content = Arc::clone(&spool.content);
-        let mut file = FileWriter::new(self, id)?;
-        let mut check = 0;
-        while position < length {
-            let part = usize::try_from(length - position).unwrap_or(COPY_LENGTH).min(COPY_LENGTH);
-            scratch.resize(part, 0);
-            let read = content.read_at(position, scratch)?;
-            if read < part {
-                let have = position + read as u64;
-                return Err(Error::ShortContent { have, expected: length });
-            }
-            check = crc32c::crc32c_append(check, scratch);
-            file.write(&[scratch])?;
-            position += part as u64;
-        }
-        let (blocks, change) = file.finish(self);
-        Ok(Some((blocks, change, check)))
-    }
-
-    /// Puts content behind what a content file has.
-    fn write_file(
-        &mut self,
-        id: SpoolId,
-        chunks: &[Bytes],
-        digest: &mut Digest,
-    ) -> Result<(u32, (Blocks, FileChange)), Error> {
-        let mut file = FileWriter::new(self, id)?;
-        let slices: Vec<&[u8]> = chunks.iter().map(|chunk| &**chunk).collect();
-        file.write(&slices)?;
-        Ok((check_of(chunks, digest), file.finish(self)))
-    }
-
-    /// Puts content of another file there.
-    fn copy_file(
-        &mut self,
-        id: SpoolId,
-        source: &dyn DiskFile,
-        length: u64,
-        digest: &mut Digest,
-    ) -> Result<(u32, (Blocks, FileChange)), Error> {
-        let mut file = FileWriter::new(self, id)?;
-        let mut buffer = vec![0; usize::try_from(length).unwrap_or(COPY_LENGTH).min(COPY_LENGTH)];
-        let (mut position, mut check) = (0, 0);
-        while position < length {
-            let part = usize::try_from(length - position).unwrap_or(COPY_LENGTH).min(COPY_LENGTH);
-            let buffer = &mut buffer[..part];
-            let read = source.read_at(buffer, position);
-            let read = read.map_err(Error::disk("read", "the scratch file of an append"))?;
-            if read < part {
-                return Err(Error::ShortContent { have: position + read as u64, expected: length });
-            }
-            digest.update(buffer);
-            check = crc32c::crc32c_append(check, buffer);
-            file.write(&[buffer])?;
-            position += part as u64;
-        }
-        Ok((check, file.finish(self)))
-    }
-}
-
-/// Writes behind what a content file has. What it wrote counts when a record says so, and is written over before.
-struct FileWriter {
-    id: SpoolId,
-    file: Arc<dyn DiskFile>,
-    path: std::path::PathBuf,
-    blocks: Blocks,
-    first: usize,
-    checks: Vec<u32>,
-}
-
-impl FileWriter {
-    fn new(log: &SpoolLog, id: SpoolId) -> Result<Self, Error> {
-        let spool = log.spools.get(&id).ok_or(Error::UnknownSpool(id))?;
-        let blocks = spool.state.file;
-        let file = spool.content.file_for_writing()?;
-        let path = log.volume.path(Name::Content(id));
-        let first = usize::try_from(blocks.length / BLOCK_LENGTH).unwrap_or(usize::MAX);
-        Ok(Self { id, file, path, blocks, first, checks: Vec::new() })
-    }
-
-    fn write(&mut self, slices: &[&[u8]]) -> Result<(), Error> {
-        let vectors: Vec<_> = slices.iter().map(|slice| std::io::IoSlice::new(slice)).collect();
-        let written = self.file.write_all_vectored_at(&vectors, self.blocks.length);
-        written.map_err(|error| Error::disk("write", &self.path)(error))?;
-        for slice in slices {
-            self.blocks.push(slice, &mut self.checks);
-        }
-        Ok(())
-    }
-
-    fn finish(self, log: &mut SpoolLog) -> (Blocks, FileChange) {
-        log.volume.written(Name::Content(self.id));
-        if log.volume.layout().durable {
-            log.unsynced.push(self.file);
-        }
-        (self.blocks, FileChange { in_file: self.blocks.length, first: self.first, checks: self.checks })
-    }
 }
 
 impl Spool {
@@ -502,13 +371,4 @@ fn codec_number(codec: Codec) -> u8 {
 /// A position in a segment, which [`Turn::room`] keeps below 4 GiB.
 pub(super) fn position(at: u64) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-fn check_of(chunks: &[Bytes], digest: &mut Digest) -> u32 {
-    let mut check = 0;
-    for chunk in chunks {
-        digest.update(chunk);
-        check = crc32c::crc32c_append(check, chunk);
-    }
-    check
 }

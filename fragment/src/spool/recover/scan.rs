@@ -55,6 +55,8 @@ pub(super) struct End {
     pub(super) length: u64,
     /// Bytes behind that: a turn that was not written whole.
     pub(super) torn: u64,
+    /// Whether these are the beginning of a frame.
+    pub(super) clean: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -91,16 +93,23 @@ impl<'a> Scan<'a> {
     pub(super) fn run(mut self, found: &mut impl FnMut(Found<'_>)) -> Result<End, Error> {
         let mut position = HEADS_LENGTH;
         let mut gap = None;
+        let mut clean = true;
         while position < self.window.length {
             let Some((prefix_length, length, is_turn, content)) = self.frame_at(position)? else {
-                gap.get_or_insert(position);
+                if gap.is_none() {
+                    gap = Some(position);
+                    clean = self.is_beginning(position)?;
+                }
                 position = self.next_candidate(position)?;
                 continue;
             };
             let content_at = position + prefix_length as u64;
             let Some(checks) = self.window.checks(content_at, content)? else {
                 // Its content runs beyond the file: there is nothing behind it.
-                gap.get_or_insert(position);
+                if gap.is_none() {
+                    gap = Some(position);
+                    clean = true;
+                }
                 break;
             };
             if let Some(from) = gap.take() {
@@ -126,7 +135,7 @@ impl<'a> Scan<'a> {
         }
         self.emit(found);
         let torn = self.window.length - length;
-        Ok(End { length, torn: if torn == expected { 0 } else { torn } })
+        Ok(End { length, torn: if torn == expected { 0 } else { torn }, clean })
     }
 
     /// Length of head and fields, length in all, whether it is a turn frame, and its content.
@@ -143,6 +152,17 @@ impl<'a> Scan<'a> {
                 Parsed::More(_) | Parsed::Nothing => return Ok(None),
             }
         }
+    }
+
+    /// Whether what stands there, up to the end of the file, may be the beginning of a frame.
+    fn is_beginning(&mut self, position: u64) -> Result<bool, Error> {
+        let left = self.window.length - position;
+        let wanted = left.min(frame::HEAD_LENGTH as u64) as usize;
+        let bytes = self.window.at(position, wanted)?;
+        Ok(match frame::parse(bytes, self.salt, position) {
+            Parsed::More(more) => more as u64 > left,
+            Parsed::Frame(_) | Parsed::Nothing => false,
+        })
     }
 
     /// The next place behind `position` where a frame may begin.
@@ -238,7 +258,8 @@ impl Window<'_> {
     fn at(&mut self, position: u64, wanted: usize) -> Result<&[u8], Error> {
         let end = self.start + self.bytes.len() as u64;
         let has = position >= self.start && position + wanted as u64 <= end;
-        if !has && !(position >= self.start && end == self.length) {
+        let is_last = position >= self.start && end == self.length;
+        if !has && !is_last {
             let length = (self.length.saturating_sub(position)).min(wanted.max(WINDOW_LENGTH) as u64);
             self.bytes.resize(length as usize, 0);
             self.start = position;
