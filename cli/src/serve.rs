@@ -79,7 +79,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         None => data.folder("fragments")?,
     };
     let stores = Arc::new(Stores::new(
-        courant_fragment::store::Config { file_root: Some(file_root.clone()), ..Default::default() },
+        courant_fragment::store::Config { file_root: Some(file_root.clone()), encodes: encodes(), ..Default::default() },
         Arc::clone(&clock),
         StdRng::seed_from_u64(seed),
     ));
@@ -161,6 +161,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         return Err(fault.context("the broker had to stop"));
     }
     Ok(report(&left))
+}
+
+/// Codecs are given half of the processors: they catch up when appends leave them time.
+fn encodes() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 /// Where the broker coordinates: an etcd, or the registry that lives in this process.

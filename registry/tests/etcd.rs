@@ -1,6 +1,6 @@
 //! The suites against a real etcd: what this registry promises to be is what these runs say etcd is.
 //!
-//! An `etcd` from `PATH`, or the one that `COURANT_ETCD` names, is started on loopback for each test and killed
+//! An `etcd` from `PATH`, or the one that `COURANT_TEST_ETCD` names, is started on loopback for each test and killed
 //! after it. Without one the tests fail, unless `COURANT_SKIP_ETCD=1` says that this is meant.
 
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ impl Drop for Etcd {
 impl Etcd {
     /// Starts one, or says nothing if the environment allows there to be none.
     fn start() -> Option<Self> {
-        let program = std::env::var_os("COURANT_ETCD").map_or_else(|| PathBuf::from("etcd"), PathBuf::from);
+        let program = std::env::var_os("COURANT_TEST_ETCD").map_or_else(|| PathBuf::from("etcd"), PathBuf::from);
         let data = tempfile::tempdir().expect("a temporary folder");
         let (client, peer) = (free_port(), free_port());
         let (url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
@@ -49,7 +49,7 @@ impl Etcd {
             Ok(child) => Some(Self { child, url, _data: data }),
             Err(_) if std::env::var_os("COURANT_SKIP_ETCD").is_some_and(|skip| skip == "1") => None,
             Err(error) => panic!(
-                "cannot start {}: {error}. Install an etcd, name one with COURANT_ETCD, or set COURANT_SKIP_ETCD=1",
+                "cannot start {}: {error}. Install an etcd, name one with COURANT_TEST_ETCD, or set COURANT_SKIP_ETCD=1",
                 program.display()
             ),
         }
