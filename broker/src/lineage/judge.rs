@@ -140,18 +140,17 @@ pub(crate) fn may_begin(record: Option<&Lineage>, wish: &Wish<'_>) -> Begin {
     if untouched && newest.has_any_member(wish.members) {
         return Begin::At { epoch, begin: newest.begin().max(wish.begin), registers: newest.registers() };
     }
-    if let Some(sealed) = newest.sealed.as_ref().filter(|sealed| wish.store_end >= sealed.end()) {
+    // What is sealed was in the store whole; that it may have been pruned since takes no offset back.
+    if let Some(sealed) = &newest.sealed {
         let begin = sealed.end().max(newest.begin()).max(wish.begin);
         return Begin::At { epoch, begin, registers: sealed.registers() };
     }
-    let sealed_end = newest.sealed.as_ref().map_or(Offset::ZERO, |sealed| sealed.end());
-    let floor = newest.begin().max(record.stored()).max(wish.store_end).max(sealed_end);
+    let floor = newest.begin().max(record.stored()).max(wish.store_end);
     if !wish.accept_loss || wish.begin < floor {
         return Begin::Refuse { floor };
     }
-    let last_known =
-        || newest.sealed.as_ref().map_or_else(|| newest.registers(), |sealed| sealed.registers());
-    let registers = if wish.registers.is_empty() { last_known() } else { wish.registers.clone() };
+    // The fence that stood before the loss still stands.
+    let registers = if wish.registers.is_empty() { newest.registers() } else { wish.registers.clone() };
     Begin::At { epoch, begin: wish.begin, registers }
 }
 

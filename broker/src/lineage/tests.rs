@@ -87,7 +87,7 @@ async fn a_lost_head_is_refused_until_an_operator_accepts_it() {
 }
 
 #[tokio::test]
-async fn a_sealed_epoch_needs_no_head_once_it_is_stored() {
+async fn a_sealed_epoch_needs_no_head() {
     let (mut cluster, first) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
     first.begin_epoch(wish("the/one", created, None)).await;
