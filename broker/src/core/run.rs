@@ -477,7 +477,7 @@ impl Core {
 }
 
 impl State {
-    fn make_ready(&mut self, journal: &JournalName) {
+    pub(super) fn make_ready(&mut self, journal: &JournalName) {
         if let Some(owned) = self.journals.get_mut(journal)
             && !owned.queue.is_empty()
             && !mem::replace(&mut owned.ready, true)

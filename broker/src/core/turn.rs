@@ -49,11 +49,14 @@ impl Core {
         }
         let now = self.clock.now();
         let mut staged = Vec::with_capacity(ready.len());
+        let mut postponed = Vec::new();
+        let mut released = mem::take(&mut self.state.released);
         let mut turn = self.log.turn();
-        for spool in self.state.released.drain(..) {
-            // One that the log does not know any more needs no release.
-            let _ = turn.release(spool);
-        }
+        // One that the log does not know any more, or that may still grow, needs no release. What the disk refuses is
+        // kept for a later turn: until then it holds the space that a full disk waits for.
+        released.retain(|spool| {
+            !matches!(turn.release(*spool), Err(Error::UnknownSpool(_) | Error::StillOpen(_)))
+        });
         for journal in &ready {
             let Some(owned) = self.state.journals.get_mut(journal) else { continue };
             owned.ready = false;
@@ -83,6 +86,8 @@ impl Core {
                 Turn::Commit(group) => {
                     match stage(&mut turn, journal, owned, group, standing.registers, &spec, now) {
                         Ok(one) => staged.push(one),
+                        // The turn carries this very spool forward, and a file cannot join it before that is written.
+                        Err(Error::Staged(_)) => postponed.push(journal.clone()),
                         Err(fault) => {
                             tracing::warn!(%journal, %fault, "cannot stage a commit");
                             owned.answer_all(|_| Outcome::Fault(refused(&fault)));
@@ -93,7 +98,14 @@ impl Core {
         }
         let bytes = staged.iter().map(|one| one.group.end.distance_from(one.group.begin).unwrap_or(0)).sum();
         match turn.write() {
-            Ok(_) => self.publish(staged, bytes, now),
+            Ok(_) => {
+                // Where the release itself was refused, the log still has the spool.
+                released.retain(|spool| self.log.spool(*spool).is_some());
+                self.publish(staged, bytes, now);
+                for journal in &postponed {
+                    self.state.make_ready(journal);
+                }
+            }
             Err(fault) => {
                 tracing::warn!(%fault, "cannot write the log; nothing of this turn was committed");
                 self.metrics.rolled_back(bytes);
@@ -101,9 +113,17 @@ impl Core {
                     for waiting in one.waiting {
                         let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
                     }
+                    // What its group had no room for waits for an answer as well.
+                    self.state.make_ready(&one.journal);
+                }
+                for journal in &postponed {
+                    if let Some(owned) = self.state.journals.get_mut(journal) {
+                        owned.answer_all(|_| Outcome::Fault(refused(&fault)));
+                    }
                 }
             }
         }
+        self.state.released.append(&mut released);
         let mut ready = ready;
         ready.clear();
         // Journals whose queue was longer than a group are ready again, and the buffer serves the next turn.
@@ -153,9 +173,7 @@ impl Core {
             let codec =
                 owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, |spool| spool.codec());
             journal::answer(one.group, one.waiting, &one.before, codec);
-            if !owned.queue.is_empty() && !mem::replace(&mut owned.ready, true) {
-                self.state.ready.push(one.journal);
-            }
+            self.state.make_ready(&one.journal);
         }
         if bytes > 0 {
             self.metrics.committed(appends, bytes);
@@ -163,12 +181,13 @@ impl Core {
     }
 }
 
-/// Stages a group: the roll, if one is due, and the content of all its appends as one commit.
+/// Stages a group: the roll, if one is due, and the content of all its appends as one commit. Where the roll is staged and the commit
+/// is refused, the roll stands, as the turn cannot take it back alone, and everything that waits is told of the fault.
 fn stage(
     turn: &mut LogTurn<'_>,
     journal: &JournalName,
     owned: &mut Owned,
-    group: Group,
+    mut group: Group,
     before: Registers,
     spec: &JournalSpec,
     now: Timestamp,
@@ -189,14 +208,23 @@ fn stage(
         let open = spool.or(owned.spool).ok_or(Error::UnknownSpool(SpoolId(0)))?;
         let waiting = owned.queue.make_contiguous();
         let registers = group.registers.as_ref();
-        if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first() {
+        let committed = if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first() {
             let content = Source::File { file: &**file, length: ask.length };
-            turn.commit(open, Commit { content, registers, now })?;
+            turn.commit(open, Commit { content, registers, now })
         } else {
             tail = journal::gather(&group, waiting);
-            turn.commit(open, Commit { content: Source::Memory(&tail), registers, now })?;
+            turn.commit(open, Commit { content: Source::Memory(&tail), registers, now })
+        };
+        match committed {
+            Ok(_) => spool = Some(open),
+            Err(fault) if spool.is_none() => return Err(fault),
+            Err(fault) => {
+                tracing::warn!(%journal, %fault, "cannot stage a commit");
+                owned.answer_all(|_| Outcome::Fault(refused(&fault)));
+                group = Group { verdicts: Vec::new(), end: group.begin, registers: None, registers_at: Vec::new(), ..group };
+                tail.clear();
+            }
         }
-        spool = Some(open);
     }
     let waiting = owned.queue.drain(..group.verdicts.len()).collect();
     Ok(Staged { journal: journal.clone(), group, waiting, spool, completed, tail, before })
