@@ -54,7 +54,7 @@ pub(crate) async fn respond(
 ) -> Result<wire::ApplyResponse, tonic::Status> {
     request.validate()?;
     let changes = request.changes.into_iter().map(Change::from_wire).collect::<Result<Vec<_>, _>>()?;
-    let (status, revision) = match carry_out(etcd, mirror, &changes).await? {
+    let (status, revision) = match carry_out(etcd, mirror, &changes, of_many).await? {
         Applied::Done { revision } => (wire::Status::Ok, revision),
         Applied::Unexpected { revision } => (wire::Status::EtcdTransactionFailed, revision),
     };
@@ -73,21 +73,22 @@ pub(crate) async fn create(
 ) -> Result<i64, tonic::Status> {
     let spec = Box::new(JournalSpec { name: journal.clone(), ..default.clone() });
     let change = Change { expect: Expect::Absent, to: Target::Upsert(spec) };
-    match carry_out(etcd, mirror, &[change]).await? {
+    match carry_out(etcd, mirror, &[change], of_one).await? {
         // Somebody else was first, which is as good.
         Applied::Done { revision } | Applied::Unexpected { revision } => Ok(revision),
     }
 }
 
 /// Carries out changes, all or none. When they are done, this broker's mirror shows them.
-pub(crate) async fn carry_out(
+async fn carry_out(
     etcd: &Client,
     mirror: &SpaceMirror,
     changes: &[Change],
+    refused: fn(&Refusal) -> tonic::Status,
 ) -> Result<Applied, tonic::Status> {
     let action = || format!("applying {} changes of journals", changes.len());
     for _ in 0..MOST_ATTEMPTS {
-        let transaction = planned(etcd, mirror, changes).await?;
+        let transaction = planned(etcd, mirror, changes, refused).await?;
         let outcome = commit(etcd, transaction, action).await.map_err(|error| fault(&error))?;
         let revision = outcome.revision;
         if outcome.succeeded {
@@ -118,6 +119,7 @@ async fn planned(
     etcd: &Client,
     mirror: &SpaceMirror,
     changes: &[Change],
+    refused: fn(&Refusal) -> tonic::Status,
 ) -> Result<Transaction, tonic::Status> {
     if let Ok(transaction) = plan(&mirror.snapshot(), changes, MOST_OPERATIONS) {
         return Ok(transaction);
@@ -138,9 +140,18 @@ async fn catch_up(mirror: &SpaceMirror, revision: i64) -> Result<(), tonic::Stat
     }
 }
 
-fn refused(refusal: &Refusal) -> tonic::Status {
+/// A refusal that names the change of the request.
+fn of_many(refusal: &Refusal) -> tonic::Status {
     match refusal {
         Refusal::ChangedTwice { .. } => tonic::Status::invalid_argument(refusal.to_string()),
         Refusal::Nested { .. } => tonic::Status::failed_precondition(refusal.to_string()),
+    }
+}
+
+/// A refusal of the only change there is, which nobody has numbered.
+fn of_one(refusal: &Refusal) -> tonic::Status {
+    match refusal {
+        Refusal::ChangedTwice { .. } => of_many(refusal),
+        Refusal::Nested { conflict, .. } => tonic::Status::failed_precondition(conflict.to_string()),
     }
 }
