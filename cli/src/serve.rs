@@ -36,6 +36,7 @@ use rand::rngs::StdRng;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::args::ServeArgs;
 use crate::clock::SystemClock;
@@ -109,7 +110,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
 
     let stop_cores = CancellationToken::new();
     let stop_serving = CancellationToken::new();
-    let (hands, threads) = start_cores(cores, &app, &stop_serving, &stop_cores)?;
+    let serving = TaskTracker::new();
+    let (hands, threads) = start_cores(cores, &app, &serving, &stop_serving, &stop_cores)?;
     let stop_background = CancellationToken::new();
     let mut background = tokio::runtime::Handle::current().spawn(background.run(stop_background.clone()));
     let accepting = Handle::current().spawn(listen::accept(listener, hands, stop_serving.clone()));
@@ -137,7 +139,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
 
     // A second signal ends the process at once; its spools are on disk, and the next start adopts them.
     let left = tokio::select! {
-        left = wind_down(&broker, &stop_serving, accepting) => left,
+        left = wind_down(&broker, &serving, &stop_serving, accepting) => left,
         () = signals.second() => {
             announce("stopped at once; what was not persisted is in the spools and is adopted at the next start\n");
             std::process::exit(1)
@@ -244,6 +246,7 @@ type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);
 fn start_cores(
     cores: Vec<courant_broker::Core>,
     app: &App,
+    serving: &TaskTracker,
     stop_serving: &CancellationToken,
     stop_cores: &CancellationToken,
 ) -> Result<Cores> {
@@ -251,25 +254,31 @@ fn start_cores(
     let mut threads = Vec::new();
     for (number, core) in cores.into_iter().enumerate() {
         let (hand, handed) = listen::handover();
-        let (app, stop_serving, stop_cores) = (app.clone(), stop_serving.clone(), stop_cores.clone());
+        let (app, serving) = (app.clone(), serving.clone());
+        let (stop_serving, stop_cores) = (stop_serving.clone(), stop_cores.clone());
         threads.push(listen::thread(format!("core-{number}"), move || async move {
-            tokio::join!(core.run(stop_cores), listen::serve(handed, app, stop_serving, GRACE));
+            let served = serving.track_future(listen::serve(handed, app, stop_serving, GRACE));
+            tokio::join!(core.run(stop_cores), served);
             Ok(())
         })?);
         hands.push(hand);
     }
+    serving.close();
     Ok((hands, threads))
 }
 
-/// Stops serving and persists what is local; returns what could not be.
+/// Stops serving, lets requests that are under way end, and persists what is local; returns what could not be.
 async fn wind_down(
     broker: &Broker,
+    serving: &TaskTracker,
     stop_serving: &CancellationToken,
     accepting: Task<()>,
 ) -> Vec<courant_broker::Unpersisted> {
     stop_serving.cancel();
     broker.close_streams();
     let _ = tokio::time::timeout(ENDING, accepting).await;
+    // Each core closes what has not ended after its grace; one that hangs is not waited for.
+    let _ = tokio::time::timeout(GRACE + ENDING, serving.wait()).await;
     broker.drain(DRAIN).await
 }
 

@@ -160,8 +160,10 @@ pub(crate) async fn serve_alone(listener: TcpListener, app: impl Serve, stop: Ca
 }
 
 async fn connection(stream: TcpStream, app: impl Serve, stop: CancellationToken) {
-    if timeout(FIRST_BYTE, stream.readable()).await.is_err() {
-        return;
+    tokio::select! {
+        // One that has not said anything has no request under way.
+        () = stop.cancelled() => return,
+        spoken = timeout(FIRST_BYTE, stream.readable()) => if spoken.is_err() { return },
     }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
