@@ -187,7 +187,12 @@ fn jump(standing: &Standing, known: &Known, spec: &JournalSpec, first: &Ask) -> 
     let furthest = standing.furthest(known);
     if standing.spool.end < suspended_at {
         Some(suspended_at)
-    } else if first.offset != Offset::ZERO && first.offset == furthest && standing.spool.end != furthest {
+    } else if first.offset != Offset::ZERO
+        && first.offset == furthest
+        && standing.spool.end != furthest
+        // One that its check refuses accepts no loss.
+        && first.check.as_ref().is_none_or(|selector| standing.registers.check(selector))
+    {
         Some(furthest)
     } else {
         None
@@ -242,7 +247,8 @@ impl Running {
     /// What suspension says to an ask, where it says anything.
     fn suspension(&self, ask: &Ask, known: &Known, spec: &JournalSpec, now: Timestamp) -> Option<Verdict> {
         let level = spec.suspend.as_ref().map_or(SuspendLevel::None, |suspend| suspend.level);
-        let empty = known.begin == self.end.max(known.end);
+        // An index without fragments tells neither where it begins nor where it ends.
+        let empty = known.begin == known.end && self.bytes == 0;
         let resuspend = |level| Some(Verdict::Resuspend { level, offset: self.end });
         match (level, ask.suspend) {
             (SuspendLevel::None, SuspendAsk::IfFlushed) if empty => resuspend(SuspendLevel::Full),
