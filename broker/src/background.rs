@@ -19,6 +19,7 @@ use crate::core::command::{Command, Unhealthy};
 use crate::journal_space::decode::Value;
 use crate::journal_space::{Space, SpaceMirror};
 use crate::lineage::{BeginEpoch, LineageKeeper};
+use crate::replica::Replica;
 
 /// Where a core sends work that may wait. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -37,15 +38,15 @@ pub(crate) struct Background {
 
 impl Background {
     /// Lists the stores of a journal; its core is told.
-    pub(crate) fn list_stores(&self, journal: JournalName, create_revision: i64, spec: Arc<JournalSpec>) {
+    pub(crate) fn list_stores(&self, replica: Arc<Replica>) {
         let (stores, cores) = (Arc::clone(&self.stores), self.cores.clone());
         let space = self.mirror.snapshot();
         self.tasks.spawn_on(
             async move {
-                let outcome = list(&stores, &space, &journal, &spec).await;
-                let command = Command::Refreshed { journal: journal.clone(), create_revision, outcome };
+                let journal = replica.journal.clone();
+                let outcome = list(&stores, &space, &journal, &replica.spec()).await;
                 // A core that has stopped needs no listing.
-                let _ = cores.send(&journal, command).await;
+                let _ = cores.send(&journal, Command::Refreshed { replica, outcome }).await;
             },
             &self.runtime,
         );
@@ -56,10 +57,11 @@ impl Background {
         let (lineage, cores, me) = (self.lineage.clone(), self.cores.clone(), self.me.clone());
         self.tasks.spawn_on(
             async move {
-                let Epoch { journal, create_revision, contributed, begin, accept_loss, store_end, registers } = begin;
+                let Epoch { replica, contributed, begin, accept_loss, store_end, registers } = begin;
+                let journal = replica.journal.clone();
                 let request = BeginEpoch {
                     journal: journal.clone(),
-                    create_revision,
+                    create_revision: replica.create_revision,
                     contributed,
                     begin,
                     accept_loss,
@@ -69,8 +71,7 @@ impl Background {
                     unknown_to_log: None,
                 };
                 let outcome = lineage.begin_epoch(request).await;
-                let command = Command::EpochBegan { journal: journal.clone(), create_revision, outcome };
-                let _ = cores.send(&journal, command).await;
+                let _ = cores.send(&journal, Command::EpochBegan { replica, outcome }).await;
             },
             &self.runtime,
         );
@@ -80,8 +81,8 @@ impl Background {
 /// An epoch that a core wants to begin.
 #[derive(Debug)]
 pub(crate) struct Epoch {
-    pub(crate) journal: JournalName,
-    pub(crate) create_revision: i64,
+    /// Who asks, and is told.
+    pub(crate) replica: Arc<Replica>,
     /// The head that this member's log knows of the last epoch.
     pub(crate) contributed: Option<Offset>,
     pub(crate) begin: Offset,

@@ -11,6 +11,7 @@
 //! answer. Nothing in a turn waits for anything but that write (decision D11 and `docs/adr/0003-cores.md`).
 
 pub(crate) mod command;
+mod hold;
 mod journal;
 mod run;
 mod turn;

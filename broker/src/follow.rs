@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::core::command::{Command, Start};
+use crate::core::command::Command;
 use crate::recovery::{Adoptable, Judged};
 use crate::replica::Replica;
 use crate::resolver::locals::{self, Local, Locals};
@@ -22,7 +22,7 @@ use crate::shared::Shared;
 pub(crate) struct Follower {
     shared: Arc<Shared>,
     locals: Locals,
-    /// What an earlier process left, until its journal is assigned.
+    /// What an earlier process left, and may be taken up.
     recovered: HashMap<JournalName, Adoptable>,
     /// What it left and counts for nothing.
     aside: Vec<(RecoveredJournal, String)>,
@@ -40,6 +40,12 @@ impl Follower {
         for (journal, reason) in mem::take(&mut self.aside) {
             let name = journal.identity.journal.clone();
             self.shared.cores.send(&name, Command::SetAside { journal: Box::new(journal), reason }).await?;
+        }
+        // Also of journals that are not assigned to us: what they have here is persisted, and holds up no segment of the log.
+        let mut recovered: Vec<_> = mem::take(&mut self.recovered).into_iter().collect();
+        recovered.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (journal, adoptable) in recovered {
+            self.shared.cores.send(&journal, Command::Adopt(Box::new(adoptable))).await?;
         }
         loop {
             let mut news = self.shared.mirror.subscribe();
@@ -79,12 +85,7 @@ impl Follower {
             Arc::clone(&local.spec),
             Arc::new(index),
         ));
-        let recovered = self
-            .recovered
-            .remove(&local.journal)
-            .filter(|recovered| recovered.journal.identity.create_revision == local.create_revision);
-        let start = Start { replica: Arc::clone(&replica), recovered };
-        self.shared.cores.send(&local.journal, Command::Start(Box::new(start))).await?;
+        self.shared.cores.send(&local.journal, Command::Start { replica: Arc::clone(&replica) }).await?;
         self.shared.replicas.insert(replica);
         Ok(())
     }

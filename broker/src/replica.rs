@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use courant_fragment::index::Index;
 use courant_proto::name::JournalName;
@@ -20,6 +21,8 @@ pub(crate) struct Replica {
     /// What flow control saved up, from one append to the next.
     pub(crate) bank: Mutex<Option<Bank>>,
     spec: RwLock<Arc<JournalSpec>>,
+    /// Nobody used it for a refresh interval, so its stores are to be listed when somebody does.
+    stale: AtomicBool,
 }
 
 impl Replica {
@@ -29,12 +32,29 @@ impl Replica {
         spec: Arc<JournalSpec>,
         index: Arc<Index>,
     ) -> Self {
-        Self { journal, create_revision, index, bank: Mutex::new(None), spec: RwLock::new(spec) }
+        Self {
+            journal,
+            create_revision,
+            index,
+            bank: Mutex::new(None),
+            spec: RwLock::new(spec),
+            stale: AtomicBool::new(false),
+        }
     }
 
     /// The spec as of the last change that this broker has seen.
     pub(crate) fn spec(&self) -> Arc<JournalSpec> {
         Arc::clone(&self.spec.read())
+    }
+
+    /// Says that what is known of its stores is old, and nobody uses it.
+    pub(crate) fn set_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is known of its stores is old. Whoever asks sees to it that they are listed.
+    pub(crate) fn take_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed) && self.stale.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn set_spec(&self, spec: Arc<JournalSpec>) {

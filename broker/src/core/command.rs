@@ -23,18 +23,20 @@ use crate::replica::Replica;
 pub(crate) enum Command {
     /// Append content that was received whole.
     Append(Box<AppendJob>),
+    /// Take over what an earlier process left of a journal, whether or not the journal is ours now.
+    Adopt(Box<Adoptable>),
     /// The journal is ours from here on.
-    Start(Box<Start>),
+    Start { replica: Arc<Replica> },
     /// Put aside what an earlier process left, for a reason: it counts for nothing.
     SetAside { journal: Box<RecoveredJournal>, reason: String },
     /// The journal is not ours any more. Its content is persisted unless it was deleted.
     Stop { journal: JournalName, create_revision: i64, deleted: bool },
     /// List the journal's stores, if they were never listed or that is too long ago.
     Refresh { journal: JournalName },
-    /// The stores of a journal were listed.
-    Refreshed { journal: JournalName, create_revision: i64, outcome: Result<Vec<Fragment>, Unhealthy> },
-    /// The registry has recorded an epoch, or says why not.
-    EpochBegan { journal: JournalName, create_revision: i64, outcome: EpochOutcome },
+    /// The stores of a journal were listed for a replica.
+    Refreshed { replica: Arc<Replica>, outcome: Result<Vec<Fragment>, Unhealthy> },
+    /// The registry has recorded an epoch for a replica, or says why not.
+    EpochBegan { replica: Arc<Replica>, outcome: EpochOutcome },
     /// Close the journal's open spool.
     Roll { journal: JournalName },
     /// Close all open spools and hand them to the persister; told when that is done.
@@ -43,14 +45,6 @@ pub(crate) enum Command {
     Seal { done: oneshot::Sender<()> },
     /// Still alive?
     Beat { reply: oneshot::Sender<()> },
-}
-
-/// A journal for a core to own.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) replica: Arc<Replica>,
-    /// What an earlier process of this data folder left of the journal, after lineage was asked.
-    pub(crate) recovered: Option<Adoptable>,
 }
 
 /// An append that was received whole.

@@ -20,6 +20,7 @@ use super::command::{AppendJob, Outcome};
 use crate::append::group::{Ask, Group, Known, Standing, Verdict};
 use crate::append::receive::Content;
 use crate::append::roll::OpenSpool;
+use crate::lineage::EpochOutcome;
 use crate::replica::Replica;
 
 /// Chunks below this are joined with their neighbours: a tailing reader gets one response for a group of small appends.
@@ -45,6 +46,8 @@ pub(super) struct Owned {
     pub(super) ready: bool,
     pub(super) refreshing: bool,
     pub(super) beginning: bool,
+    /// An epoch that the registry has recorded, and whose spool the disk refused to begin.
+    pub(super) begun: Option<EpochOutcome>,
     /// Used since its stores were listed last.
     pub(super) used: bool,
     /// When something was committed last, in Unix seconds.
@@ -67,10 +70,10 @@ impl From<AppendJob> for Waiting {
 }
 
 impl Owned {
-    pub(super) fn new(replica: Arc<Replica>, spool: Option<SpoolId>) -> Self {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
         Self {
             replica,
-            spool,
+            spool: None,
             epoch: None,
             certain: true,
             floor: Offset::ZERO,
@@ -79,10 +82,16 @@ impl Owned {
             ready: false,
             refreshing: false,
             beginning: false,
+            begun: None,
             used: false,
             committed_at: 0,
             head: None,
         }
+    }
+
+    /// Whether it is this replica, and not one of the same journal before or after it.
+    pub(super) fn is(&self, replica: &Arc<Replica>) -> bool {
+        Arc::ptr_eq(&self.replica, replica)
     }
 
     /// The journal as the rules of a group see it, with its open spool.

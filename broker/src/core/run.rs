@@ -6,26 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courant_fragment::persister::{CompletedSpool, Report};
-use courant_fragment::spool::log::{Adopted, Opening, SpoolLog};
-use courant_fragment::spool::recover::RecoveredJournal;
+use courant_fragment::spool::log::{Opening, SpoolLog};
 use courant_fragment::spool::{Identity, Spool, SpoolId};
 use courant_proto::fragment::Fragment;
 use courant_proto::name::JournalName;
-use courant_proto::offset::Offset;
 use courant_proto::status::Status;
 use courant_proto::time::Clock;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{AppendJob, Command, Outcome, Start, Unhealthy};
+use super::command::{AppendJob, Command, Outcome, Unhealthy};
+use super::hold::Rested;
 use super::journal::{Owned, Waiting};
 use super::turn;
 use super::wheel::{Due, Wheel};
 use crate::background::Background;
 use crate::lineage::{EpochOutcome, Rolled, Sealing};
 use crate::metrics::Metrics;
-use crate::recovery::Adoptable;
+use crate::replica::Replica;
 
 /// Commands taken from the mailbox at once: one turn's worth.
 const DRAINED: usize = 4_096;
@@ -65,6 +64,8 @@ pub(super) struct State {
     pub(super) wheel: Wheel,
     /// Spools that nothing needs any more; their release is written with the next turn.
     pub(super) released: Vec<SpoolId>,
+    /// What is here of journals that this core does not serve at present.
+    pub(super) rested: HashMap<JournalName, Rested>,
     /// Complete spools that the persister had no room for.
     backlog: Vec<SpoolId>,
 }
@@ -98,12 +99,12 @@ impl Core {
                 () = tokio::task::yield_now(), if busy => {}
                 () = sleep(wait) => {}
             }
-            for command in commands.drain(..) {
-                self.apply(command);
-            }
-            // Also while the mailbox is never empty.
+            // Also while the mailbox is never empty; and before commands, as a seal looks at what is persisted.
             while let Ok(report) = self.reports.try_recv() {
                 self.persisted(report);
+            }
+            for command in commands.drain(..) {
+                self.apply(command);
             }
             self.due();
             self.offer_backlog();
@@ -126,23 +127,24 @@ impl Core {
     fn apply(&mut self, command: Command) {
         match command {
             Command::Append(job) => self.enqueue(*job),
-            Command::Start(start) => self.start(*start),
+            Command::Adopt(adoptable) => self.adopt(*adoptable),
+            Command::Start { replica } => self.start(replica),
             Command::SetAside { journal, reason } => self.set_aside(*journal, &reason),
             Command::Stop { journal, create_revision, deleted } => {
                 self.stop(&journal, create_revision, deleted)
             }
             Command::Refresh { journal } => self.refresh(&journal),
-            Command::Refreshed { journal, create_revision, outcome } => {
-                self.refreshed(&journal, create_revision, outcome);
-            }
-            Command::EpochBegan { journal, create_revision, outcome } => {
-                self.epoch_began(&journal, create_revision, outcome);
-            }
+            Command::Refreshed { replica, outcome } => self.refreshed(&replica, outcome),
+            Command::EpochBegan { replica, outcome } => self.epoch_began(&replica, outcome),
             Command::Roll { journal } => self.roll(&journal),
             Command::Drain { done } => {
                 let all: Vec<JournalName> = self.state.journals.keys().cloned().collect();
                 for journal in all {
                     self.roll(&journal);
+                }
+                let rested: Vec<JournalName> = self.state.rested.keys().cloned().collect();
+                for journal in rested {
+                    self.offer_rested(&journal);
                 }
                 let _ = done.send(());
             }
@@ -160,11 +162,16 @@ impl Core {
         let now = self.clock.now().secs();
         while let Some((journal, due)) = self.state.wheel.pop(now) {
             match due {
+                Due::Flush if self.state.rested.contains_key(&journal) => self.offer_rested(&journal),
                 Due::Flush => self.roll(&journal),
                 Due::Refresh => {
-                    // A journal that nobody used since is listed when somebody does.
-                    if self.state.journals.get(&journal).is_some_and(|owned| owned.used) {
+                    let Some(owned) = self.state.journals.get(&journal) else { continue };
+                    // A reader that waits holds the replica, as this core and the list of all replicas do.
+                    if owned.used || Arc::strong_count(&owned.replica) > 2 {
                         self.refresh(&journal);
+                    } else {
+                        // It is listed when somebody uses it again.
+                        owned.replica.set_stale();
                     }
                 }
                 Due::Rest => self.rest(&journal),
@@ -185,114 +192,20 @@ impl Core {
         owned.queue.push_back(Waiting::from(job));
     }
 
-    /// Takes over a journal, with what an earlier process left of it.
-    fn start(&mut self, Start { replica, recovered }: Start) {
-        let journal = replica.journal.clone();
-        let mut owned = Owned::new(replica, None);
-        if let Some(Adoptable { journal: recovered, cuts }) = recovered {
-            // A head that may not be the last is not contributed to the next epoch, and nothing begins below it.
-            owned.floor = recovered.head;
-            owned.certain = recovered.certain;
-            let Adopted { open, mut complete } = self.log.adopt(recovered);
-            owned.spool = open;
-            self.cut(cuts);
-            complete.retain(|spool| self.log.spool(*spool).is_some());
-            let head = owned.spool(&self.log).map_or(Offset::ZERO, Spool::end);
-            owned.replica.index.raise_head(head);
-            for spool in complete {
-                if let Some(complete) = self.log.spool(spool) {
-                    owned.publish_complete(complete);
-                }
-                owned.pending.push(spool);
-                self.persist(spool);
-            }
-            if let Some(spool) = owned.spool(&self.log).filter(|spool| spool.length() > 0) {
-                owned.publish(spool, &[]);
-                // Content of the process before is closed soon, whatever its interval was.
-                self.state.wheel.set(&journal, Due::Flush, self.clock.now().secs());
-            }
-        }
-        self.state.journals.insert(journal, owned);
-    }
-
-    /// Takes from spools what lies at offsets and behind them.
-    fn cut(&mut self, cuts: Vec<(SpoolId, Offset)>) {
-        let mut turn = self.log.turn();
-        for (spool, at) in cuts {
-            match turn.cut(spool, at) {
-                Ok(None) => {}
-                Ok(Some(aside)) => tracing::warn!(
-                    journal = %aside.identity.journal, begin = %aside.begin, end = %aside.end, path = %aside.path.display(),
-                    "put aside bytes that lineage says belong to nobody"
-                ),
-                Err(fault) => tracing::error!(%spool, %fault, "cannot put aside what belongs to nobody"),
-            }
-        }
-        if let Err(fault) = turn.write() {
-            tracing::error!(%fault, "cannot put aside what belongs to nobody");
-        }
-    }
-
-    /// Puts aside all that was recovered of a journal.
-    fn set_aside(&mut self, journal: RecoveredJournal, reason: &str) {
-        let name = journal.identity.journal.clone();
-        tracing::warn!(journal = %name, reason, "what an earlier process left of the journal counts for nothing");
-        let Adopted { open, complete } = self.log.adopt(journal);
-        self.cut(open.iter().chain(&complete).map(|spool| (*spool, Offset::ZERO)).collect());
-        let Some(open) = open else { return };
-        let mut turn = self.log.turn();
-        if let Err(fault) = turn.forget(open).and_then(|_| turn.write().map(|_| ())) {
-            tracing::error!(journal = %name, %fault, "cannot forget the journal");
-        }
-    }
-
-    /// Lets a journal go. Its content is persisted by us all the same, unless the journal was deleted.
-    fn stop(&mut self, journal: &JournalName, create_revision: i64, deleted: bool) {
-        let ours = |owned: &Owned| owned.replica.create_revision == create_revision;
-        if !self.state.journals.get(journal).is_some_and(ours) {
-            return;
-        }
-        let Some(mut owned) = self.state.journals.remove(journal) else { return };
-        self.state.wheel.forget(journal);
-        self.metrics.forget(journal);
-        owned.replica.index.close();
-        owned.answer_all(|content| Outcome::Moved { content });
-        if deleted {
-            self.background.lineage.forget(journal.clone(), create_revision);
-        }
-        let Some(open) = owned.spool else { return };
-        let mut turn = self.log.turn();
-        let forgotten = turn.forget(open).and_then(|completed| turn.write().map(|_| completed));
-        match forgotten {
-            Ok(None) => {}
-            Ok(Some(completed)) if deleted => self.state.released.push(completed),
-            Ok(Some(completed)) => self.persist(completed),
-            Err(fault) => {
-                tracing::error!(%journal, %fault, "cannot let the journal go; its spool stays on disk")
-            }
-        }
-    }
-
     /// Begins a listing of the journal's stores, unless one is under way.
     fn refresh(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         owned.used = true;
         if !mem::replace(&mut owned.refreshing, true) {
-            let spec = owned.replica.spec();
-            self.background.list_stores(journal.clone(), owned.replica.create_revision, spec);
+            self.background.list_stores(Arc::clone(&owned.replica));
         }
     }
 
-    fn refreshed(
-        &mut self,
-        journal: &JournalName,
-        create_revision: i64,
-        outcome: Result<Vec<Fragment>, Unhealthy>,
-    ) {
-        let Some(owned) = self.state.journals.get_mut(journal) else { return };
-        if owned.replica.create_revision != create_revision {
+    fn refreshed(&mut self, replica: &Arc<Replica>, outcome: Result<Vec<Fragment>, Unhealthy>) {
+        let journal = &replica.journal;
+        let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
             return;
-        }
+        };
         owned.refreshing = false;
         owned.used = false;
         let now = self.clock.now();
@@ -319,17 +232,21 @@ impl Core {
     }
 
     /// The registry has recorded an epoch: the spool of the one before is closed, and the next begins.
-    fn epoch_began(&mut self, journal: &JournalName, create_revision: i64, outcome: EpochOutcome) {
-        let Some(owned) = self.state.journals.get_mut(journal) else { return };
-        if owned.replica.create_revision != create_revision {
+    ///
+    /// One that a replica asked for which was stopped since is nobody's: the replica that came after it commits in an epoch of its own,
+    /// and a later epoch must never begin below what it committed.
+    pub(super) fn epoch_began(&mut self, replica: &Arc<Replica>, outcome: EpochOutcome) {
+        let journal = &replica.journal;
+        let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
             return;
-        }
+        };
+        let create_revision = replica.create_revision;
         owned.beginning = false;
         match outcome {
             EpochOutcome::Began { epoch, begin, registers } => {
                 let identity = Identity { journal: journal.clone(), create_revision, epoch };
                 let codec = owned.replica.spec().fragment.codec;
-                let opening = Opening { identity, begin, codec, registers };
+                let opening = Opening { identity, begin, codec, registers: registers.clone() };
                 let open = owned.spool;
                 let mut turn = self.log.turn();
                 let opened = match open {
@@ -340,6 +257,8 @@ impl Core {
                     Ok((opened, completed)) => {
                         owned.spool = Some(opened);
                         owned.epoch = Some(epoch);
+                        // Its begin was agreed on, whatever may be missing below.
+                        owned.certain = true;
                         owned.replica.index.raise_head(begin);
                         if let Some(completed) = completed {
                             self.completed(journal, completed);
@@ -347,6 +266,9 @@ impl Core {
                     }
                     Err(fault) => {
                         tracing::warn!(%journal, %fault, "cannot begin an epoch");
+                        // It stays recorded, and the next append begins its spool: to ask for another would be refused
+                        // where the log has nothing of the journal yet.
+                        owned.begun = Some(EpochOutcome::Began { epoch, begin, registers });
                         owned.answer_all(|_| Outcome::Fault(turn::refused(&fault)));
                     }
                 }
@@ -358,6 +280,8 @@ impl Core {
                      `courant journals reset-head` accepts that"
                 );
                 owned.floor = owned.floor.max(floor);
+                // Whoever accepts the loss reads the write head to know where the journal goes on.
+                owned.replica.index.raise_head(owned.floor);
                 owned.answer_all(|_| Outcome::Refused {
                     status: Status::IndexHasGreaterOffset,
                     registers: None,
@@ -376,13 +300,23 @@ impl Core {
 
     /// A spool lies verified in a store, or belongs to nobody any more.
     fn persisted(&mut self, report: Report) {
-        let spool = match report {
-            Report::Persisted { spool, fragment } => {
-                if let Some(owned) = self.state.journals.get_mut(&fragment.journal) {
-                    owned.pending.retain(|pending| *pending != spool);
+        let (spool, fragment) = match report {
+            Report::Persisted { spool, fragment } => (spool, Some(fragment)),
+            Report::JournalGone { spool, .. } => (spool, None),
+        };
+        // A spool of an earlier journal of the same name is nobody's here, and neither is the fragment that it became.
+        if let Some(identity) = self.log.spool(spool).map(Spool::identity) {
+            if let Some(rested) = self.state.rested.get_mut(&identity.journal) {
+                rested.pending.retain(|pending| *pending != spool);
+            }
+            if let Some(owned) = self.state.journals.get_mut(&identity.journal)
+                && owned.pending.contains(&spool)
+            {
+                owned.pending.retain(|pending| *pending != spool);
+                if let Some(fragment) = fragment {
                     if let Some(stored) = owned.stored(&self.log) {
                         self.background.lineage.note_roll(Rolled {
-                            journal: fragment.journal.clone(),
+                            journal: identity.journal.clone(),
                             create_revision: owned.replica.create_revision,
                             stored,
                             sealed: None,
@@ -390,10 +324,8 @@ impl Core {
                     }
                     owned.replica.index.persisted(spool, fragment);
                 }
-                spool
             }
-            Report::JournalGone { spool, .. } => spool,
-        };
+        }
         self.state.released.push(spool);
     }
 

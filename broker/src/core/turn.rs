@@ -1,6 +1,7 @@
 //! One turn of a core: decide every journal that has appends, write the log once, publish and answer.
 
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use courant_fragment::error::Error;
@@ -50,6 +51,7 @@ impl Core {
         let now = self.clock.now();
         let mut staged = Vec::with_capacity(ready.len());
         let mut postponed = Vec::new();
+        let mut begun = Vec::new();
         let mut released = mem::take(&mut self.state.released);
         let mut turn = self.log.turn();
         // One that the log does not know any more, or that may still grow, needs no release. What the disk refuses is
@@ -67,14 +69,15 @@ impl Core {
                 Turn::Rest => {}
                 Turn::Refresh => {
                     if !mem::replace(&mut owned.refreshing, true) {
-                        self.background.list_stores(journal.clone(), owned.replica.create_revision, spec);
+                        self.background.list_stores(Arc::clone(&owned.replica));
                     }
                 }
                 Turn::Begin { begin, accept_loss } => {
-                    if !mem::replace(&mut owned.beginning, true) {
+                    if let Some(outcome) = owned.begun.take() {
+                        begun.push((Arc::clone(&owned.replica), outcome));
+                    } else if !mem::replace(&mut owned.beginning, true) {
                         self.background.begin_epoch(Epoch {
-                            journal: journal.clone(),
-                            create_revision: owned.replica.create_revision,
+                            replica: Arc::clone(&owned.replica),
                             contributed: owned.spool.filter(|_| owned.certain).map(|_| standing.spool.end),
                             begin,
                             accept_loss,
@@ -124,6 +127,9 @@ impl Core {
             }
         }
         self.state.released.append(&mut released);
+        for (replica, outcome) in begun {
+            self.epoch_began(&replica, outcome);
+        }
         let mut ready = ready;
         ready.clear();
         // Journals whose queue was longer than a group are ready again, and the buffer serves the next turn.
@@ -134,7 +140,8 @@ impl Core {
     /// The open spool of a journal was closed with content: its sum is known, and the persister takes it on.
     pub(super) fn completed(&mut self, journal: &JournalName, completed: SpoolId) {
         self.metrics.spool_completed();
-        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed)) {
+        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed))
+        {
             owned.replica.index.completed(completed, spool.sum());
             owned.pending.push(completed);
         }
@@ -208,7 +215,8 @@ fn stage(
         let open = spool.or(owned.spool).ok_or(Error::UnknownSpool(SpoolId(0)))?;
         let waiting = owned.queue.make_contiguous();
         let registers = group.registers.as_ref();
-        let committed = if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first() {
+        let committed = if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first()
+        {
             let content = Source::File { file: &**file, length: ask.length };
             turn.commit(open, Commit { content, registers, now })
         } else {
@@ -221,7 +229,13 @@ fn stage(
             Err(fault) => {
                 tracing::warn!(%journal, %fault, "cannot stage a commit");
                 owned.answer_all(|_| Outcome::Fault(refused(&fault)));
-                group = Group { verdicts: Vec::new(), end: group.begin, registers: None, registers_at: Vec::new(), ..group };
+                group = Group {
+                    verdicts: Vec::new(),
+                    end: group.begin,
+                    registers: None,
+                    registers_at: Vec::new(),
+                    ..group
+                };
                 tail.clear();
             }
         }
