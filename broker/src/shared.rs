@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::Cores;
+use crate::core::command::Command;
 use crate::journal_space::{Space, SpaceMirror};
 use crate::lineage::LineageKeeper;
 use crate::metrics::Metrics;
@@ -108,8 +109,16 @@ impl Shared {
             let resolution = resolve::resolve(&space, &ask);
             match resolution.status {
                 Status::Ok if resolution.is_local => {
-                    let replica = self.replica(journal, &resolution, &space).await?;
+                    let replica = self.replica(journal, &resolution, &space, revision).await?;
+                    if replica.take_stale() {
+                        self.cores.send(journal, Command::Refresh { journal: journal.clone() }).await?;
+                    }
                     return Ok(Located { resolution, replica: Some(replica) });
+                }
+                Status::Ok => {
+                    // This broker passes nothing on: whoever asks is told where to, as one is who wants nothing passed on.
+                    let ask = Ask { may_proxy: false, ..ask };
+                    return Ok(Located { resolution: resolve::resolve(&space, &ask), replica: None });
                 }
                 Status::JournalNotFound if wants.create && !created && self.config.auto_create.is_some() => {
                     if let Some(default) = &self.config.auto_create {
@@ -142,20 +151,24 @@ impl Shared {
         }
     }
 
-    /// The replica that a resolution to this process names.
+    /// The replica that a resolution to this process names, as of `seen` at least: what the request relies on, a change of suspension
+    /// say, must have reached the replica as well.
     async fn replica(
         &self,
         journal: &JournalName,
         resolution: &Resolution,
         space: &Space,
+        seen: i64,
     ) -> Result<Arc<Replica>, tonic::Status> {
         let created = resolution.item.as_ref().map_or(0, |item| item.create_revision);
         let find = || self.replicas.get(journal).filter(|replica| replica.create_revision == created);
-        if let Some(replica) = find() {
+        let revision = space.revision();
+        if *self.followed.borrow() >= seen.min(revision)
+            && let Some(replica) = find()
+        {
             return Ok(replica);
         }
         let mut followed = self.followed.clone();
-        let revision = space.revision();
         let caught_up = followed.wait_for(|followed| *followed >= revision);
         // A deadline for what takes milliseconds: past it something is wrong with this broker.
         let caught_up = timeout_at(Instant::now() + FOLLOW, caught_up).await;

@@ -119,7 +119,8 @@ pub(crate) async fn append(
                 received = Some(Received { content, length, sum, total_chunks, delayed_chunks });
             }
             Outcome::Moved { content } => {
-                wants.min_revision = located.resolution.header.etcd.revision.saturating_add(1);
+                // The core has followed the registry further than the replica that was found here.
+                wants.min_revision = located.resolution.header.etcd.revision;
                 received = Some(Received { content, length, sum, total_chunks, delayed_chunks });
             }
         }
