@@ -10,6 +10,7 @@ use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::spec::JournalSpec;
+use courant_proto::time::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -37,8 +38,8 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Lists the stores of a journal; its core is told.
-    pub(crate) fn list_stores(&self, replica: Arc<Replica>) {
+    /// Lists the stores of a journal from `listed_at` on, which is now; its core is told.
+    pub(crate) fn list_stores(&self, replica: Arc<Replica>, listed_at: Timestamp) {
         let (stores, cores) = (Arc::clone(&self.stores), self.cores.clone());
         let space = self.mirror.snapshot();
         self.tasks.spawn_on(
@@ -46,7 +47,7 @@ impl Background {
                 let journal = replica.journal.clone();
                 let outcome = list(&stores, &space, &journal, &replica.spec()).await;
                 // A core that has stopped needs no listing.
-                let _ = cores.send(&journal, Command::Refreshed { replica, outcome }).await;
+                let _ = cores.send(&journal, Command::Refreshed { replica, listed_at, outcome }).await;
             },
             &self.runtime,
         );

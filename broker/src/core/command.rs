@@ -10,6 +10,7 @@ use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::spec::SuspendLevel;
 use courant_proto::status::Status;
+use courant_proto::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::append::group::Ask;
@@ -33,8 +34,8 @@ pub(crate) enum Command {
     Stop { journal: JournalName, create_revision: i64, deleted: bool },
     /// List the journal's stores, if they were never listed or that is too long ago.
     Refresh { journal: JournalName },
-    /// The stores of a journal were listed for a replica.
-    Refreshed { replica: Arc<Replica>, outcome: Result<Vec<Fragment>, Unhealthy> },
+    /// The stores of a journal were listed for a replica, beginning at that time.
+    Refreshed { replica: Arc<Replica>, listed_at: Timestamp, outcome: Result<Vec<Fragment>, Unhealthy> },
     /// The registry has recorded an epoch for a replica, or says why not.
     EpochBegan { replica: Arc<Replica>, outcome: EpochOutcome },
     /// Close the journal's open spool.

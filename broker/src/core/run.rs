@@ -11,7 +11,7 @@ use courant_fragment::spool::{Identity, Spool, SpoolId};
 use courant_proto::fragment::Fragment;
 use courant_proto::name::JournalName;
 use courant_proto::status::Status;
-use courant_proto::time::Clock;
+use courant_proto::time::{Clock, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -134,7 +134,9 @@ impl Core {
                 self.stop(&journal, create_revision, deleted)
             }
             Command::Refresh { journal } => self.refresh(&journal),
-            Command::Refreshed { replica, outcome } => self.refreshed(&replica, outcome),
+            Command::Refreshed { replica, listed_at, outcome } => {
+                self.refreshed(&replica, listed_at, outcome);
+            }
             Command::EpochBegan { replica, outcome } => self.epoch_began(&replica, outcome),
             Command::Roll { journal } => self.roll(&journal),
             Command::Drain { done } => {
@@ -197,11 +199,16 @@ impl Core {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         owned.used = true;
         if !mem::replace(&mut owned.refreshing, true) {
-            self.background.list_stores(Arc::clone(&owned.replica));
+            self.background.list_stores(Arc::clone(&owned.replica), self.clock.now());
         }
     }
 
-    fn refreshed(&mut self, replica: &Arc<Replica>, outcome: Result<Vec<Fragment>, Unhealthy>) {
+    fn refreshed(
+        &mut self,
+        replica: &Arc<Replica>,
+        listed_at: Timestamp,
+        outcome: Result<Vec<Fragment>, Unhealthy>,
+    ) {
         let journal = &replica.journal;
         let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
             return;
@@ -214,7 +221,7 @@ impl Core {
         self.state.wheel.set(journal, Due::Refresh, now.secs().saturating_add(interval));
         match outcome {
             Ok(fragments) => {
-                owned.replica.index.replace_remote(fragments, now);
+                owned.replica.index.replace_remote(fragments, listed_at);
                 self.state.make_ready(journal);
             }
             Err(Unhealthy(why)) => {

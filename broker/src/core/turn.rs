@@ -69,7 +69,7 @@ impl Core {
                 Turn::Rest => {}
                 Turn::Refresh => {
                     if !mem::replace(&mut owned.refreshing, true) {
-                        self.background.list_stores(Arc::clone(&owned.replica));
+                        self.background.list_stores(Arc::clone(&owned.replica), now);
                     }
                 }
                 Turn::Begin { begin, accept_loss } => {
