@@ -114,6 +114,8 @@ pub(crate) async fn append(
                 if level != SuspendLevel::None {
                     // What is local is closed now, and persisted while nobody writes.
                     shared.cores.send(&name.name, Command::Roll { journal: name.name.clone() }).await?;
+                    // Who is told so finds it so, in whatever is asked next.
+                    let located = shared.locate(&name.name, &wants).await?;
                     return Ok(refusal(&located, Status::Suspended));
                 }
                 received = Some(Received { content, length, sum, total_chunks, delayed_chunks });
