@@ -28,6 +28,8 @@ pub(crate) struct Background {
     pub(crate) me: ProcessId,
     pub(crate) runtime: Handle,
     pub(crate) tasks: TaskTracker,
+    /// The number of this process's log, if all of it was recovered.
+    pub(crate) log_number: Option<u64>,
     pub(crate) mirror: SpaceMirror,
     pub(crate) stores: Arc<Stores>,
     pub(crate) lineage: LineageKeeper,
@@ -56,9 +58,10 @@ impl Background {
     /// Asks the registry to record an epoch; the journal's core is told.
     pub(crate) fn begin_epoch(&self, begin: Epoch) {
         let (lineage, cores, me) = (self.lineage.clone(), self.cores.clone(), self.me.clone());
+        let log_number = self.log_number;
         self.tasks.spawn_on(
             async move {
-                let Epoch { replica, contributed, begin, accept_loss, store_end, registers } = begin;
+                let Epoch { replica, contributed, unknown, begin, accept_loss, store_end, registers } = begin;
                 let journal = replica.journal.clone();
                 let request = BeginEpoch {
                     journal: journal.clone(),
@@ -69,7 +72,7 @@ impl Background {
                     store_end,
                     registers,
                     members: vec![me],
-                    unknown_to_log: None,
+                    unknown_to_log: log_number.filter(|_| unknown),
                 };
                 let outcome = lineage.begin_epoch(request).await;
                 let _ = cores.send(&journal, Command::EpochBegan { replica, outcome }).await;
@@ -86,6 +89,8 @@ pub(crate) struct Epoch {
     pub(crate) replica: Arc<Replica>,
     /// The head that this member's log knows of the last epoch.
     pub(crate) contributed: Option<Offset>,
+    /// This member's log has never heard of the journal.
+    pub(crate) unknown: bool,
     pub(crate) begin: Offset,
     pub(crate) accept_loss: bool,
     pub(crate) store_end: Offset,

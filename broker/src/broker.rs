@@ -40,7 +40,7 @@ use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
 use crate::member::{Join, Member};
 use crate::metrics::Metrics;
-use crate::recovery;
+use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
 use crate::scratch::Budget;
 use crate::service::Grpc;
@@ -148,9 +148,13 @@ impl Broker {
 
         let layout = Layout { segment_bytes: config.segment_bytes, seed, ..Layout::default() };
         let (lineage, lineage_task) = LineageTask::new(etcd.clone(), Arc::clone(&root), seed);
-        let Recovery { volume, journals, .. } =
+        let recovered =
             recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
+        let log = LogFound::of(&recovered);
+        let Recovery { volume, journals, .. } = recovered;
         let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd).await?;
+        let log = log.forgetting(&judged);
+        let log_number = recovery::log_number(&*disk, &config.spools, &log, seed)?;
 
         let tasks = TaskTracker::new();
         let metrics = Metrics::new(metrics);
@@ -167,6 +171,7 @@ impl Broker {
             me: config.id.clone(),
             runtime,
             tasks: tasks.clone(),
+            log_number,
             mirror: mirror.clone(),
             stores: Arc::clone(&stores),
             lineage: lineage.clone(),
@@ -255,10 +260,11 @@ impl Broker {
         self.close_streams();
         for core in 0..self.shared.cores.count() {
             let (done, rolled) = oneshot::channel();
-            if self.shared.cores.send_to(core, Command::Drain { done }).await.is_ok() {
-                // A core that hangs is not waited for beyond the bound.
-                let _ = timeout_at(until, rolled).await;
-            }
+            // A core that hangs is not waited for beyond the bound.
+            let drained = async {
+                self.shared.cores.send_to(core, Command::Drain { done }).await.is_ok() && rolled.await.is_ok()
+            };
+            let _ = timeout_at(until, drained).await;
         }
         let left = self.persister.drain(until.saturating_duration_since(Instant::now())).await;
         for core in 0..self.shared.cores.count() {

@@ -1,11 +1,11 @@
 //! What an earlier process of this data folder left: found again, and judged by lineage before any of it is served or uploaded.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use courant_fragment::disk::Disk;
+use courant_fragment::disk::{Disk, Open};
 use courant_fragment::spool::recover::{self, RecoveredJournal, Recovery};
 use courant_fragment::spool::volume::{Layout, Volume};
 use courant_fragment::spool::{ClusterId, SpoolId};
@@ -22,6 +22,61 @@ use crate::lineage::{self, Lineage};
 
 /// How often files that nothing needs any more are removed.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Where the number of this log is kept, beside its segments.
+const LOG_NUMBER: &str = "number";
+
+/// The number of this log, if it is whole: what it does not know was never committed here. A log that begins anew, or that had to
+/// forget what counts for nothing, has another from then on.
+pub(crate) fn log_number(
+    disk: &dyn Disk,
+    folder: &Path,
+    found: &LogFound,
+    seed: u64,
+) -> Result<Option<u64>, Error> {
+    let path = folder.join(LOG_NUMBER);
+    let io = |source| courant_fragment::error::Error::Disk {
+        doing: "keep the number of the log in",
+        path: path.clone(),
+        source,
+    };
+    let file = disk.open(&path, Open::Write).map_err(io)?;
+    let mut bytes = [0; 8];
+    let kept = file.read_at(&mut bytes, 0).map_err(io)? == bytes.len();
+    let number = match u64::from_le_bytes(bytes) {
+        number if kept && number != 0 && !found.begins_anew => number,
+        _ => {
+            // A folder that was emptied knows nothing of what was in it.
+            let number = seed | 1;
+            file.write_all_at(&number.to_le_bytes(), 0).and_then(|()| file.sync_data()).map_err(io)?;
+            disk.sync_dir(folder).map_err(io)?;
+            number
+        }
+    };
+    Ok(found.is_whole.then_some(number))
+}
+
+/// What recovery says of a log as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogFound {
+    /// No record can be missing.
+    is_whole: bool,
+    /// There was none, or it is about to forget journals it knew.
+    begins_anew: bool,
+}
+
+impl LogFound {
+    pub(crate) fn of(recovery: &Recovery) -> Self {
+        Self {
+            is_whole: recovery.lost.is_empty() && recovery.torn.iter().all(|torn| torn.clean),
+            begins_anew: recovery.volume.recovered_segments() == 0,
+        }
+    }
+
+    pub(crate) fn forgetting(self, judged: &Judged) -> Self {
+        Self { begins_anew: self.begins_anew || !judged.aside.is_empty(), ..self }
+    }
+}
 
 /// A journal that may be taken up where an earlier process left it.
 #[derive(Debug)]

@@ -70,7 +70,9 @@ impl Budget {
         let path = self.folder.join(format!("{:016x}.scratch", self.next.fetch_add(1, Ordering::Relaxed)));
         let file = self
             .disk
-            .open(&path, Open::Create)
+            .open(&path, Open::Write)
+            // One that a process left which was killed in between is taken over, emptied.
+            .and_then(|file| file.truncate(0).map(|()| file))
             .and_then(|file| self.disk.remove(&path).map(|()| file))
             .map_err(|error| full(&error))?;
         Ok(Scratch { file, length: 0 })

@@ -215,6 +215,7 @@ impl PersisterHandle {
             reports: reports.clone(),
             failures: 0,
             reason: "it was not attempted yet".to_owned(),
+            is_storeless: false,
             since: Instant::now(),
         };
         match self.commands.try_send(Command::Submit(Box::new(job))) {

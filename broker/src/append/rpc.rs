@@ -20,7 +20,11 @@ use super::group::{Ask, SuspendAsk};
 use super::receive::{self, Content, Received, Terms};
 use crate::core::command::{AppendJob, Command, Outcome};
 use crate::shared::Wants;
+use crate::journal_space::effective_replication;
 use crate::shared::{Located, Shared};
+
+/// No journal has more replicas, whatever its spec says.
+const MOST_REPLICATION: usize = 9;
 
 /// How often one request follows its journal to another place before it gives up.
 const MOST_MOVES: usize = 8;
@@ -55,6 +59,10 @@ pub(crate) async fn append(
             return Ok(refusal(&located, located.resolution.status));
         };
         let spec = replica.spec();
+        let copies = located.resolution.header.route.members().len();
+        if effective_replication(&spec, MOST_REPLICATION) > copies {
+            return Ok(refusal(&located, Status::InsufficientJournalBrokers));
+        }
         if received.is_none() {
             let terms = Terms {
                 rates: Rates::of(

@@ -109,6 +109,8 @@ impl Core {
             self.due();
             self.offer_backlog();
             self.turn();
+            // Connections of this core come next: what they bring is one group of the turn after.
+            tokio::task::yield_now().await;
         }
         // Whoever still waits learns that nothing was decided.
         for owned in self.state.journals.values_mut() {

@@ -8,6 +8,7 @@ use courant_fragment::error::Error;
 use courant_fragment::spool::log::{Commit, Opening, Source, Turn as LogTurn};
 use courant_fragment::spool::{Identity, SpoolId};
 use courant_proto::name::JournalName;
+use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::spec::JournalSpec;
 use courant_proto::time::Timestamp;
@@ -79,6 +80,7 @@ impl Core {
                         self.background.begin_epoch(Epoch {
                             replica: Arc::clone(&owned.replica),
                             contributed: owned.spool.filter(|_| owned.certain).map(|_| standing.spool.end),
+                            unknown: owned.spool.is_none() && owned.floor == Offset::ZERO,
                             begin,
                             accept_loss,
                             store_end: owned.known().end,

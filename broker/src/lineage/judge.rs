@@ -74,7 +74,8 @@ pub(crate) fn judge(spool: &Recovered, cluster: u64, item: Option<i64>, record: 
         return Verdict::Adopt;
     }
     let next = record.epochs.iter().find(|epoch| epoch.number > spool.epoch).unwrap_or(newest);
-    if spool.epoch.checked_add(1) != Some(next.number) {
+    let is_head_alone = spool.begin == spool.end && spool.end <= next.begin();
+    if spool.epoch.checked_add(1) != Some(next.number) && !is_head_alone {
         return quarantine(Reason::ForgottenEpoch { theirs: spool.epoch, oldest: next.number });
     }
     if spool.end <= next.begin() {

@@ -71,7 +71,7 @@ pub(crate) struct ServeFlags {
     /// Most journals that this member holds replicas of [default: 65536]
     #[arg(long, value_name = "N", env = "COURANT_LIMIT")]
     limit: Option<String>,
-    /// Threads that journals are shared over [default: one for each CPU]
+    /// Threads that journals are shared over [default: one less than the machine has CPUs, at least 1]
     #[arg(long, value_name = "N", env = "COURANT_CORES")]
     cores: Option<String>,
     /// Folder that file:// stores lie in [default: fragments/ of the data folder]

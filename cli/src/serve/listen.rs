@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -26,6 +26,9 @@ const MOST_CONNECTIONS: usize = 8_192;
 
 /// Connections on their way from the listener to one core.
 const HANDED_OVER: usize = 256;
+
+/// Connections that may wait to be accepted. Clients that come all at once must not find the door shut for a second.
+const BACKLOG: u32 = 4_096;
 
 /// A connection that says nothing at all is closed after this.
 const FIRST_BYTE: Duration = Duration::from_secs(60);
@@ -92,13 +95,28 @@ pub(crate) fn handover() -> (Hand, Handed) {
 }
 
 /// Binds the address that the process serves on.
-#[expect(clippy::disallowed_methods, reason = "this is where the process opens its sockets")]
 pub(crate) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: give a free address with --listen"))?;
-    let bound = listener.local_addr().context("the listener has no address")?;
-    Ok((listener, bound))
+    let unusable = || format!("cannot listen on {address}: give a free address with --listen");
+    let resolved = tokio::net::lookup_host(address).await.with_context(unusable)?;
+    let mut refused = None;
+    for candidate in resolved {
+        match listen(candidate) {
+            Ok(listener) => {
+                let bound = listener.local_addr().context("the listener has no address")?;
+                return Ok((listener, bound));
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    let refused = refused.unwrap_or_else(|| std::io::ErrorKind::AddrNotAvailable.into());
+    Err(refused).with_context(unusable)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts until told to stop, and hands connections to the cores in turn.

@@ -40,6 +40,10 @@ impl Tail {
     /// The content from an offset on, up to `to`; none if the offset is not here.
     pub(super) fn from(&self, offset: Offset, to: Offset) -> Option<Vec<Bytes>> {
         let wanted = self.end.distance_from(offset).filter(|wanted| *wanted > 0 && *wanted <= self.length)?;
+        if to > self.end {
+            // A fragment in a store reaches further, and has all of it.
+            return None;
+        }
         // Readers are near the end: count chunks from there.
         let (mut count, mut covered) = (0, 0);
         for chunk in self.chunks.iter().rev() {

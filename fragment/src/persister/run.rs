@@ -172,6 +172,7 @@ impl Persister {
             Outcome::NoStores => {
                 self.counters.storeless.fetch_add(1, Ordering::Relaxed);
                 job.reason = "its journal has no store".to_owned();
+                job.is_storeless = true;
                 let delay = STORELESS_DELAY.mul_f64(0.5 + self.random());
                 work.queue.push(Instant::now() + delay, job);
                 return;

@@ -23,6 +23,8 @@ pub(super) struct Job {
     pub(super) failures: u32,
     /// Why it is still here.
     pub(super) reason: String,
+    /// Its journal has no store: a drain does not wait for what cannot be.
+    pub(super) is_storeless: bool,
     pub(super) since: Instant,
 }
 
@@ -64,7 +66,7 @@ impl Work {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        !self.replies.is_empty() && self.queue.is_empty() && self.attempted.is_empty()
+        !self.replies.is_empty() && self.attempted.is_empty() && self.queue.iter().all(|job| job.is_storeless)
     }
 
     pub(super) fn drain(&mut self, deadline: Instant, reply: oneshot::Sender<Vec<Left>>) {

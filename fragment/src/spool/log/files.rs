@@ -20,6 +20,8 @@ use crate::spool::volume::Name;
 
 /// Bytes copied at a time.
 const COPY_LENGTH: usize = 1 << 20;
+/// From this length on a digest is worth a thread of its own.
+const HASH_ASIDE: usize = 512 << 10;
 
 impl SpoolLog {
     /// Notes that a content file was written.
@@ -88,8 +90,20 @@ impl SpoolLog {
     ) -> Result<(u32, (Blocks, FileChange)), Error> {
         let mut file = FileWriter::new(self, id)?;
         let slices: Vec<&[u8]> = chunks.iter().map(|chunk| &**chunk).collect();
-        file.write(&slices)?;
-        Ok((check_of(chunks, digest), file.finish(self)))
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let check = if length < HASH_ASIDE {
+            file.write(&slices)?;
+            check_of(chunks, digest)
+        } else {
+            // The digest is the longest part of a large commit, and needs nothing of the file: another processor takes it on.
+            std::thread::scope(|scope| {
+                let hashing = scope.spawn(|| check_of(chunks, digest));
+                let written = file.write(&slices);
+                let check = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                written.map(|()| check)
+            })?
+        };
+        Ok((check, file.finish(self)))
     }
 
     /// Puts content of another file there.
@@ -143,7 +157,11 @@ impl FileWriter {
     fn write(&mut self, slices: &[&[u8]]) -> Result<(), Error> {
         let vectors: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
         let written = self.file.write_all_vectored_at(&vectors, self.blocks.length);
-        written.map_err(|error| Error::disk("write", &self.path)(error))?;
+        if let Err(error) = written {
+            // What there was room for gives its room back; where that fails too, the next content is written over it.
+            let _ = self.file.truncate(self.blocks.length);
+            return Err(Error::disk("write", &self.path)(error));
+        }
         for slice in slices {
             self.blocks.push(slice, &mut self.checks);
         }
