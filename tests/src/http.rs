@@ -131,7 +131,17 @@ impl Connection {
     /// # Errors
     /// When the connection ends before the answer does.
     pub async fn answer(&mut self, method: &str) -> Result<Answer> {
-        let mut answer = self.head(method).await?;
+        let head = self.head(method).await?;
+        let rest = self.answer_rest().await?;
+        Ok(Answer { status: head.status, headers: head.headers, ..rest })
+    }
+
+    /// Takes the rest of a body whose head was taken.
+    ///
+    /// # Errors
+    /// When the connection ends before the body does.
+    pub async fn answer_rest(&mut self) -> Result<Answer> {
+        let mut answer = Answer::default();
         while let Some(part) = self.part().await? {
             answer.body.extend_from_slice(&part);
         }

@@ -14,8 +14,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use courant_client::Client;
+use courant_proto::wire::journal_client::JournalClient;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
 
 use crate::http::{self, Answer};
 
@@ -196,6 +198,11 @@ impl Node {
     /// A client of its gRPC service.
     pub fn client(&self) -> Client {
         Client::connect(&self.url()).expect("an address")
+    }
+
+    /// Its gRPC service with nothing between, for requests that a client would not send.
+    pub async fn grpc(&self) -> JournalClient<Channel> {
+        JournalClient::connect(self.url()).await.expect("a connection")
     }
 
     /// One request over a connection of its own.

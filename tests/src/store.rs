@@ -59,6 +59,11 @@ fn parse(path: &Path) -> Option<Stored> {
     })
 }
 
+/// A file as it is.
+pub fn bytes(stored: &Stored) -> Vec<u8> {
+    std::fs::read(&stored.path).expect("a fragment")
+}
+
 /// The content of a file, by the program of its extension if this machine has it.
 pub fn decoded(stored: &Stored) -> Vec<u8> {
     let program = match &*stored.extension {
