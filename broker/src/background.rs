@@ -119,10 +119,10 @@ async fn list(
         let unhealthy =
             |error: &dyn std::fmt::Display| Unhealthy(format!("fragment store {url} unhealthy: {error}"));
         let store = stores.get(url).map_err(|error| unhealthy(&error))?;
-        if number == 0 {
-            if let Some(reason) = store.checked().await.gate() {
-                return Err(unhealthy(&reason));
-            }
+        if number == 0
+            && let Some(reason) = store.checked().await.gate()
+        {
+            return Err(unhealthy(&reason));
         }
         fragments.extend(store.list(journal, &nested).await.map_err(|error| unhealthy(&error))?);
     }

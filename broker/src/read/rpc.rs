@@ -37,7 +37,7 @@ pub(crate) fn read(
     request: wire::ReadRequest,
     chunks: Chunks,
 ) -> BoxStream<'static, Response> {
-    stream::unfold(State::Asked { shared, request, chunks }, |state| async move {
+    stream::unfold(State::Asked { shared, request: Box::new(request), chunks }, |state| async move {
         let (response, next) = state.step().await?;
         Some((response, next))
     })
@@ -45,7 +45,7 @@ pub(crate) fn read(
 }
 
 enum State {
-    Asked { shared: Arc<Shared>, request: wire::ReadRequest, chunks: Chunks },
+    Asked { shared: Arc<Shared>, request: Box<wire::ReadRequest>, chunks: Chunks },
     Reading(Box<Reading>),
     Ended,
 }
@@ -56,7 +56,7 @@ impl State {
             Self::Ended => None,
             Self::Asked { shared, request, chunks } => match Reading::open(shared, &request, chunks).await {
                 Err(fault) => Some((Err(fault), Self::Ended)),
-                Ok(Opened::Refused(response)) => Some((Ok(response), Self::Ended)),
+                Ok(Opened::Refused(response)) => Some((Ok(*response), Self::Ended)),
                 Ok(Opened::Reading(reading)) => reading.next().await,
             },
             Self::Reading(reading) => reading.next().await,
@@ -65,7 +65,7 @@ impl State {
 }
 
 enum Opened {
-    Refused(wire::ReadResponse),
+    Refused(Box<wire::ReadResponse>),
     Reading(Box<Reading>),
 }
 
@@ -96,16 +96,18 @@ impl Reading {
             header: request.header.as_ref(),
         };
         let located = shared.locate(&name.name, &wants).await?;
-        let refuse = |status: Status| wire::ReadResponse {
-            status: status as i32,
-            header: Some((&located.resolution.header).into()),
-            ..Default::default()
+        let refuse = |status: Status| {
+            Opened::Refused(Box::new(wire::ReadResponse {
+                status: status as i32,
+                header: Some((&located.resolution.header).into()),
+                ..Default::default()
+            }))
         };
         let (Status::Ok, Some(replica)) = (located.resolution.status, &located.replica) else {
-            return Ok(Opened::Refused(refuse(located.resolution.status)));
+            return Ok(refuse(located.resolution.status));
         };
         if !replica.spec().flags.may_read() {
-            return Ok(Opened::Refused(refuse(Status::NotAllowed)));
+            return Ok(refuse(Status::NotAllowed));
         }
         let replica = Arc::clone(replica);
         listed(&shared, &replica).await?;
