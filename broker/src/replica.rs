@@ -9,7 +9,7 @@ use courant_proto::name::JournalName;
 use courant_proto::spec::JournalSpec;
 use parking_lot::{Mutex, RwLock};
 
-use crate::append::flow::Bank;
+use crate::append::flow::Bucket;
 
 /// The shared half of a replica. The other half is plain data of the core that owns the journal.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Replica {
     pub(crate) create_revision: i64,
     pub(crate) index: Arc<Index>,
     /// What flow control saved up, from one append to the next.
-    pub(crate) bank: Mutex<Option<Bank>>,
+    pub(crate) bucket: Mutex<Option<Bucket>>,
     spec: RwLock<Arc<JournalSpec>>,
     /// Nobody used it for a refresh interval, so its stores are to be listed when somebody does.
     stale: AtomicBool,
@@ -36,7 +36,7 @@ impl Replica {
             journal,
             create_revision,
             index,
-            bank: Mutex::new(None),
+            bucket: Mutex::new(None),
             spec: RwLock::new(spec),
             stale: AtomicBool::new(false),
         }

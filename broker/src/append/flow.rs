@@ -40,11 +40,34 @@ impl Rates {
     }
 }
 
-/// What a journal has saved up, kept from one of its appends to the next.
+/// What a journal has saved up. One bucket for all of its appends, however many there are at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bank {
+pub(crate) struct Bucket {
     balance: i64,
     at: Timestamp,
+}
+
+impl Bucket {
+    /// The bucket of a journal's first append: a second's worth.
+    fn fresh(rates: Rates, now: Timestamp) -> Self {
+        Self { balance: rates.greatest, at: now }
+    }
+
+    /// Adds what the time since the last step is worth. A clock that stepped back earns nothing until it has caught up.
+    fn earn(&mut self, rates: Rates, now: Timestamp) {
+        let elapsed = now.millis().saturating_sub(self.at.millis());
+        if elapsed > 0 {
+            self.at = now;
+            let cap = rates.greatest.saturating_mul(BANK_SECONDS);
+            self.balance = min(cap, self.balance.saturating_add(share(rates.greatest, elapsed)));
+        }
+    }
+
+    fn take(&mut self, wanted: i64) -> i64 {
+        let taken = min(wanted, max(self.balance, 0));
+        self.balance -= taken;
+        taken
+    }
 }
 
 /// The client fell below the least rate.
@@ -60,8 +83,6 @@ impl Underflow {
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
     rates: Rates,
-    /// Bytes that may pass at once.
-    balance: i64,
     /// Bytes of the chunk at hand that are not paid yet.
     charge: i64,
     /// Credit against the least rate; at zero the client was too slow.
@@ -72,37 +93,22 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Begins an append at `now`, with what earlier appends of the journal left in the bank.
-    pub(crate) fn begin(rates: Rates, bank: Option<Bank>, now: Timestamp) -> Self {
-        let mut flow = Self {
-            rates,
-            balance: rates.greatest,
-            charge: 0,
-            spent: rates.least,
-            at: now,
-            total_chunks: 0,
-            delayed_chunks: 0,
-        };
-        if let Some(bank) = bank {
-            flow.balance = bank.balance;
-            flow.at = bank.at;
-            flow.earn(now);
-            flow.at = now;
-        }
-        flow
+    /// Begins an append at `now`.
+    pub(crate) fn begin(rates: Rates, now: Timestamp) -> Self {
+        Self { rates, charge: 0, spent: rates.least, at: now, total_chunks: 0, delayed_chunks: 0 }
     }
 
-    /// What to keep for the journal's next append.
-    pub(crate) fn bank(&self) -> Option<Bank> {
-        (self.rates.greatest > 0).then_some(Bank { balance: self.balance, at: self.at })
+    /// Whether chunks are paid from the journal's bucket at all.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.rates.greatest > 0
     }
 
-    /// A chunk of `length` bytes arrived. Tells whether it may pass at once; if not, ticks pay for it.
-    pub(crate) fn chunk(&mut self, length: usize) -> bool {
+    /// A chunk of `length` bytes arrived at `now`. Tells whether it may pass at once; if not, ticks pay for it.
+    pub(crate) fn chunk(&mut self, length: usize, now: Timestamp, bucket: &mut Option<Bucket>) -> bool {
         let length = i64::try_from(length).unwrap_or(i64::MAX);
         self.total_chunks += 1;
         self.charge = self.charge.saturating_add(length);
-        self.pay();
+        self.pay(now, bucket);
         if self.charge > 0 {
             self.delayed_chunks += 1;
         }
@@ -110,11 +116,13 @@ impl Flow {
     }
 
     /// Time passed. Tells whether the chunk at hand, if any, is paid.
-    pub(crate) fn tick(&mut self, now: Timestamp) -> Result<bool, Underflow> {
-        let elapsed = self.earn(now);
-        let due = share(self.rates.least, elapsed);
-        self.spent = max(0, self.spent - due);
-        self.pay();
+    pub(crate) fn tick(&mut self, now: Timestamp, bucket: &mut Option<Bucket>) -> Result<bool, Underflow> {
+        let elapsed = now.millis().saturating_sub(self.at.millis());
+        if elapsed > 0 {
+            self.at = now;
+            self.spent = max(0, self.spent - share(self.rates.least, elapsed));
+        }
+        self.pay(now, bucket);
         if self.rates.least > 0 && self.spent == 0 {
             return Err(Underflow);
         }
@@ -124,7 +132,6 @@ impl Flow {
     /// The journal is about to move: from here on nothing is held back.
     pub(crate) fn unbind(&mut self) {
         self.rates.greatest = 0;
-        self.pay();
     }
 
     /// Chunks seen, and chunks that had to wait.
@@ -132,26 +139,15 @@ impl Flow {
         (self.total_chunks, self.delayed_chunks)
     }
 
-    /// Adds what the time since the last step is worth, and returns that time in milliseconds. A clock that stepped back
-    /// earns nothing until it has caught up.
-    fn earn(&mut self, now: Timestamp) -> i64 {
-        let elapsed = now.millis().saturating_sub(self.at.millis());
-        if elapsed <= 0 {
-            return 0;
-        }
-        self.at = now;
-        let cap = self.rates.greatest.saturating_mul(BANK_SECONDS);
-        self.balance = min(cap, self.balance.saturating_add(share(self.rates.greatest, elapsed)));
-        elapsed
-    }
-
-    fn pay(&mut self) {
-        let paid =
-            if self.rates.greatest == 0 { self.charge } else { min(self.charge, max(self.balance, 0)) };
+    fn pay(&mut self, now: Timestamp, bucket: &mut Option<Bucket>) {
+        let paid = if self.is_bound() {
+            let bucket = bucket.get_or_insert_with(|| Bucket::fresh(self.rates, now));
+            bucket.earn(self.rates, now);
+            bucket.take(self.charge)
+        } else {
+            self.charge
+        };
         self.charge -= paid;
-        if self.rates.greatest > 0 {
-            self.balance -= paid;
-        }
         self.spent = min(self.rates.least, self.spent.saturating_add(paid));
     }
 }
@@ -171,63 +167,89 @@ mod tests {
 
     #[test]
     fn a_chunk_below_the_balance_passes_and_one_above_waits_for_ticks() {
-        let mut flow = Flow::begin(Rates { greatest: 10_000, least: 1_000 }, None, at(0));
-        assert!(flow.chunk(9_990));
-        assert!(!flow.chunk(30));
-        assert_eq!(flow.tick(at(1)), Ok(false), "one millisecond pays ten of the twenty that are owed");
-        assert_eq!(flow.tick(at(2)), Ok(true));
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 10_000, least: 1_000 }, at(0));
+        assert!(flow.chunk(9_990, at(0), &mut bucket));
+        assert!(!flow.chunk(30, at(0), &mut bucket));
+        assert_eq!(
+            flow.tick(at(1), &mut bucket),
+            Ok(false),
+            "one millisecond pays ten of the twenty that are owed"
+        );
+        assert_eq!(flow.tick(at(2), &mut bucket), Ok(true));
         assert_eq!(flow.counts(), (2, 1));
     }
 
     #[test]
     fn a_long_tick_fills_the_bank_less_the_charge_and_then_silence_underflows() {
-        let mut flow = Flow::begin(Rates { greatest: 10_000, least: 1_000 }, None, at(0));
-        assert!(!flow.chunk(10_050));
-        assert_eq!(flow.tick(at(3_600_000)), Ok(true));
-        assert_eq!(flow.balance, 100_000 - 50);
-        assert_eq!(flow.tick(at(3_600_051)), Err(Underflow));
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 10_000, least: 1_000 }, at(0));
+        assert!(!flow.chunk(10_050, at(0), &mut bucket));
+        assert_eq!(flow.tick(at(3_600_000), &mut bucket), Ok(true));
+        assert_eq!(bucket.map(|bucket| bucket.balance), Some(100_000 - 50));
+        assert_eq!(flow.tick(at(3_600_051), &mut bucket), Err(Underflow));
     }
 
     #[test]
     fn eleven_seconds_worth_takes_ten_ticks_of_a_second() {
-        let mut flow = Flow::begin(Rates { greatest: 1_000, least: 1_000 }, None, at(0));
-        assert!(!flow.chunk(11_000));
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 1_000, least: 1_000 }, at(0));
+        assert!(!flow.chunk(11_000, at(0), &mut bucket));
         for second in 1..10 {
-            assert_eq!(flow.tick(at(second * 1000)), Ok(false), "second {second}");
+            assert_eq!(flow.tick(at(second * 1000), &mut bucket), Ok(false), "second {second}");
         }
-        assert_eq!(flow.tick(at(10_000)), Ok(true));
+        assert_eq!(flow.tick(at(10_000), &mut bucket), Ok(true));
     }
 
     #[test]
     fn the_balance_is_carried_to_the_next_append_with_the_time_between() {
         let rates = Rates { greatest: 1_000, least: 0 };
-        let mut first = Flow::begin(rates, None, at(0));
-        assert!(first.chunk(1_000));
-        let second = Flow::begin(rates, first.bank(), at(500));
-        assert_eq!(second.balance, 500);
-        assert_eq!(second.counts(), (0, 0));
-        assert_eq!(
-            Flow::begin(rates, first.bank(), at(3_600_000)).balance,
-            10_000,
-            "at most ten seconds' worth"
-        );
+        for (later, balance) in [(500, 500), (3_600_000, 10_000)] {
+            let mut bucket = None;
+            assert!(Flow::begin(rates, at(0)).chunk(1_000, at(0), &mut bucket));
+            let mut second = Flow::begin(rates, at(later));
+            assert!(second.chunk(0, at(later), &mut bucket));
+            assert_eq!(bucket.map(|bucket| bucket.balance), Some(balance), "at most ten seconds' worth");
+            assert_eq!(second.counts(), (1, 0));
+        }
+    }
+
+    #[test]
+    fn appends_at_the_same_time_share_one_rate() {
+        let rates = Rates { greatest: 1_000, least: 0 };
+        let mut bucket = None;
+        let mut flows: Vec<Flow> = (0..4).map(|_| Flow::begin(rates, at(0))).collect();
+        let passed = flows
+            .iter_mut()
+            .map(|flow| flow.chunk(1_000, at(0), &mut bucket))
+            .filter(|passed| *passed)
+            .count();
+        assert_eq!(passed, 1);
+        let paid = |flows: &mut Vec<Flow>, bucket: &mut Option<Bucket>, now| {
+            flows.iter_mut().map(|flow| flow.tick(at(now), bucket)).filter(|paid| *paid == Ok(true)).count()
+        };
+        assert_eq!(paid(&mut flows, &mut bucket, 1_000), 2, "a second pays for one more");
+        assert_eq!(paid(&mut flows, &mut bucket, 3_000), 4);
     }
 
     #[test]
     fn a_journal_that_moves_is_not_held_back() {
-        let mut flow = Flow::begin(Rates { greatest: 10, least: 0 }, None, at(0));
-        assert!(!flow.chunk(1_000_000));
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 10, least: 0 }, at(0));
+        assert!(!flow.chunk(1_000_000, at(0), &mut bucket));
         flow.unbind();
-        assert_eq!(flow.tick(at(1)), Ok(true));
-        assert!(flow.chunk(1_000_000));
+        assert_eq!(flow.tick(at(1), &mut bucket), Ok(true));
+        assert!(flow.chunk(1_000_000, at(1), &mut bucket));
     }
 
     #[test]
     fn without_a_greatest_rate_chunks_pass_and_the_least_rate_still_binds() {
-        let mut flow = Flow::begin(Rates { greatest: 0, least: 1_000 }, None, at(0));
-        assert!(flow.chunk(1 << 30));
-        assert_eq!(flow.tick(at(999)), Ok(true));
-        assert_eq!(flow.tick(at(1_001)), Err(Underflow));
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 0, least: 1_000 }, at(0));
+        assert!(flow.chunk(1 << 30, at(0), &mut bucket));
+        assert_eq!(flow.tick(at(999), &mut bucket), Ok(true));
+        assert_eq!(flow.tick(at(1_001), &mut bucket), Err(Underflow));
+        assert_eq!(bucket, None);
     }
 
     #[test]
@@ -251,10 +273,11 @@ mod tests {
 
     #[test]
     fn no_least_rate_never_underflows_and_a_clock_that_steps_back_earns_nothing() {
-        let mut flow = Flow::begin(Rates { greatest: 1_000, least: 0 }, None, at(10_000));
-        assert_eq!(flow.tick(at(3_600_000)), Ok(true));
-        let before = flow.balance;
-        assert_eq!(flow.tick(at(5)), Ok(true));
-        assert_eq!(flow.balance, before);
+        let mut bucket = None;
+        let mut flow = Flow::begin(Rates { greatest: 1_000, least: 0 }, at(10_000));
+        assert_eq!(flow.tick(at(3_600_000), &mut bucket), Ok(true));
+        let before = bucket;
+        assert_eq!(flow.tick(at(5), &mut bucket), Ok(true));
+        assert_eq!(bucket, before);
     }
 }

@@ -11,7 +11,7 @@ use courant_fragment::disk::DiskFile;
 use courant_fragment::index::Index;
 use courant_proto::fragment::ContentSum;
 use courant_proto::service::AppendRequests;
-use courant_proto::time::Clock;
+use courant_proto::time::{Clock, Timestamp};
 use courant_proto::validate::Validate;
 use courant_proto::wire;
 use futures::StreamExt;
@@ -21,7 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
-use super::flow::{Bank, Flow, Rates, TICK_MILLIS, Underflow};
+use super::flow::{Bucket, Flow, Rates, TICK_MILLIS, Underflow};
 use crate::scratch::{Budget, Scratch};
 
 /// Content that was received whole.
@@ -40,7 +40,10 @@ pub(crate) enum Content {
     /// In the buffers it came in, with its share of the process's budget.
     Memory {
         chunks: Vec<Bytes>,
-        #[expect(dead_code, reason = "it is given back when the content is dropped, and that is all it is for")]
+        #[expect(
+            dead_code,
+            reason = "it is given back when the content is dropped, and that is all it is for"
+        )]
         share: Option<OwnedSemaphorePermit>,
     },
     /// In a file that nobody else knows.
@@ -50,21 +53,30 @@ pub(crate) enum Content {
 /// What receiving needs besides the stream.
 pub(crate) struct Terms<'a> {
     pub(crate) rates: Rates,
-    pub(crate) bank: &'a Mutex<Option<Bank>>,
+    pub(crate) bucket: &'a Mutex<Option<Bucket>>,
     pub(crate) budget: &'a Budget,
     pub(crate) clock: &'a dyn Clock,
     /// Once it is closed the journal is moving, which must not wait for a throttled append.
     pub(crate) index: &'a Index,
 }
 
+impl Terms<'_> {
+    /// One step of pacing. The bucket is locked only for journals whose rate is bound.
+    fn paying<T>(
+        &self,
+        flow: &mut Flow,
+        step: impl FnOnce(&mut Flow, Timestamp, &mut Option<Bucket>) -> T,
+    ) -> T {
+        let now = self.clock.now();
+        if flow.is_bound() { step(flow, now, &mut self.bucket.lock()) } else { step(flow, now, &mut None) }
+    }
+}
+
 /// Reads content up to the intent to commit and the end of the stream. An error is what the client is told, and nothing of
 /// the append was kept.
 pub(crate) async fn receive(requests: &mut AppendRequests, terms: Terms<'_>) -> Result<Received, Status> {
-    let mut flow = Flow::begin(terms.rates, *terms.bank.lock(), terms.clock.now());
+    let mut flow = Flow::begin(terms.rates, terms.clock.now());
     let received = Receiver::default().run(requests, &mut flow, &terms).await;
-    if let Some(bank) = flow.bank() {
-        *terms.bank.lock() = Some(bank);
-    }
     let (total_chunks, delayed_chunks) = flow.counts();
     received.map(|(content, length, sum)| Received { content, length, sum, total_chunks, delayed_chunks })
 }
@@ -88,7 +100,7 @@ impl Receiver {
         let mut ticks = None;
         let mut intent = false;
         loop {
-            let next = next_message(requests, flow, terms.clock, &mut ticks).await?;
+            let next = next_message(requests, flow, terms, &mut ticks).await?;
             let Some(request) = next else {
                 if intent {
                     return Ok(self.finish());
@@ -102,7 +114,7 @@ impl Receiver {
             if !request.journal.is_empty() {
                 return Err(broken("expected Content chunk"));
             }
-            let paid = flow.chunk(request.content.len());
+            let paid = terms.paying(flow, |flow, now, bucket| flow.chunk(request.content.len(), now, bucket));
             if request.content.is_empty() {
                 intent = true;
             } else {
@@ -147,7 +159,7 @@ impl Receiver {
 async fn next_message(
     requests: &mut AppendRequests,
     flow: &mut Flow,
-    clock: &dyn Clock,
+    terms: &Terms<'_>,
     ticks: &mut Option<Interval>,
 ) -> Result<Option<wire::AppendRequest>, Status> {
     loop {
@@ -155,7 +167,7 @@ async fn next_message(
             biased;
             message = requests.next() => return message.transpose().map_err(from_client),
             () = tick(ticks) => {
-                flow.tick(clock.now()).map_err(|Underflow| broken(Underflow::TEXT))?;
+                terms.paying(flow, Flow::tick).map_err(|Underflow| broken(Underflow::TEXT))?;
             }
         }
     }
@@ -171,7 +183,7 @@ async fn wait_until_paid(
         if terms.index.is_closed() {
             flow.unbind();
         }
-        if flow.tick(terms.clock.now()).map_err(|Underflow| broken(Underflow::TEXT))? {
+        if terms.paying(flow, Flow::tick).map_err(|Underflow| broken(Underflow::TEXT))? {
             return Ok(());
         }
     }

@@ -19,8 +19,8 @@ use super::flow::Rates;
 use super::group::{Ask, SuspendAsk};
 use super::receive::{self, Content, Received, Terms};
 use crate::core::command::{AppendJob, Command, Outcome};
-use crate::shared::Wants;
 use crate::journal_space::effective_replication;
+use crate::shared::Wants;
 use crate::shared::{Located, Shared};
 
 /// No journal has more replicas, whatever its spec says.
@@ -70,7 +70,7 @@ pub(crate) async fn append(
                     shared.config.max_append_rate,
                     shared.config.min_append_rate,
                 ),
-                bank: &replica.bank,
+                bucket: &replica.bucket,
                 budget: &shared.budget,
                 clock: &*shared.clock,
                 index: &replica.index,
