@@ -38,6 +38,8 @@ pub(crate) async fn spec(
 }
 
 async fn list(gateway: &Gateway, selector: &LabelSelector) -> Result<wire::ListResponse, Failure> {
+    let request = wire::ListRequest { selector: Some(selector.into()), ..Default::default() };
+    request.validate().map_err(Failure::bad_request)?;
     let listing = gateway.client.list(selector.into()).await.map_err(|error| Failure::of(&error, ""))?;
     Ok(wire::ListResponse { status: 0, header: Some(listing.header), journals: listing.journals })
 }
