@@ -1,5 +1,6 @@
 //! What cores hand to other threads: listing stores, beginning epochs, persisting spools. Results come back as commands.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use courant_fragment::persister::{PersisterHandle, Report};
@@ -11,6 +12,7 @@ use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::spec::JournalSpec;
 use courant_proto::time::Timestamp;
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -19,7 +21,7 @@ use crate::core::Cores;
 use crate::core::command::{Command, Unhealthy};
 use crate::journal_space::decode::Value;
 use crate::journal_space::{Space, SpaceMirror};
-use crate::lineage::{BeginEpoch, LineageKeeper};
+use crate::lineage::{BeginEpoch, EpochOutcome, LineageKeeper};
 use crate::replica::Replica;
 
 /// Where a core sends work that may wait. Cloning shares it.
@@ -47,7 +49,10 @@ impl Background {
         self.tasks.spawn_on(
             async move {
                 let journal = replica.journal.clone();
-                let outcome = list(&stores, &space, &journal, &replica.spec()).await;
+                let outcome =
+                    AssertUnwindSafe(list(&stores, &space, &journal, &replica.spec())).catch_unwind().await;
+                let outcome =
+                    outcome.unwrap_or_else(|_| Err(Unhealthy("listing the stores panicked".to_owned())));
                 // A core that has stopped needs no listing.
                 let _ = cores.send(&journal, Command::Refreshed { replica, listed_at, outcome }).await;
             },
@@ -74,7 +79,10 @@ impl Background {
                     members: vec![me],
                     unknown_to_log: log_number.filter(|_| unknown),
                 };
-                let outcome = lineage.begin_epoch(request).await;
+                let outcome = AssertUnwindSafe(lineage.begin_epoch(request)).catch_unwind().await;
+                // The journal's appends wait for this answer, so a bug must not keep it from them.
+                let outcome = outcome
+                    .unwrap_or_else(|_| EpochOutcome::Unavailable("beginning an epoch panicked".to_owned()));
                 let _ = cores.send(&journal, Command::EpochBegan { replica, outcome }).await;
             },
             &self.runtime,

@@ -148,8 +148,7 @@ impl Broker {
 
         let layout = Layout { segment_bytes: config.segment_bytes, seed, ..Layout::default() };
         let (lineage, lineage_task) = LineageTask::new(etcd.clone(), Arc::clone(&root), seed);
-        let recovered =
-            recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
+        let recovered = recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
         let log = LogFound::of(&recovered);
         let Recovery { volume, journals, .. } = recovered;
         let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd).await?;
@@ -236,6 +235,11 @@ impl Broker {
         self.member.lease().is_held()
             && *self.shared.followed.borrow() >= self.member.joined()
             && !self.shared.closing.is_cancelled()
+    }
+
+    /// Bytes of content that one append may have.
+    pub fn max_append_bytes(&self) -> u64 {
+        self.shared.config.max_append_bytes
     }
 
     /// Journals that this broker holds.

@@ -29,6 +29,8 @@ pub struct Config {
     pub max_append_rate: i64,
     /// Bytes per second that a client must sustain while it appends; zero is none.
     pub min_append_rate: i64,
+    /// Bytes of content that one append may have. It is committed in one piece, and a core must not be held up for long by it.
+    pub max_append_bytes: u64,
     /// Bytes that all appends together may hold in memory while they are received.
     pub append_memory: u64,
     /// Creates journals on their first append from this spec, whose name is ignored.
@@ -55,6 +57,7 @@ impl Config {
             cores: 1,
             max_append_rate: 0,
             min_append_rate: 65_536,
+            max_append_bytes: 1 << 30,
             append_memory: 256 << 20,
             auto_create: None,
             settle: Duration::from_secs(5),

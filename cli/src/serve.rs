@@ -80,7 +80,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         None => data.folder("fragments")?,
     };
     let stores = Arc::new(Stores::new(
-        courant_fragment::store::Config { file_root: Some(file_root.clone()), encodes: encodes(), ..Default::default() },
+        courant_fragment::store::Config {
+            file_root: Some(file_root.clone()),
+            encodes: encodes(),
+            ..Default::default()
+        },
         Arc::clone(&clock),
         StdRng::seed_from_u64(seed),
     ));
@@ -236,7 +240,11 @@ fn compose(broker: &Broker, mut metrics: Metrics) -> App {
         }
     };
     let client = Client::in_process(Arc::new(broker.clone()));
-    let gateway = Gateway::new(client, courant_gateway::Config::new(ready, text, gateway_metrics));
+    let config = courant_gateway::Config {
+        max_body_bytes: broker.max_append_bytes(),
+        ..courant_gateway::Config::new(ready, text, gateway_metrics)
+    };
+    let gateway = Gateway::new(client, config);
     App::new(broker.grpc(), gateway.router())
 }
 

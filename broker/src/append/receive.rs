@@ -53,6 +53,8 @@ pub(crate) enum Content {
 /// What receiving needs besides the stream.
 pub(crate) struct Terms<'a> {
     pub(crate) rates: Rates,
+    /// Bytes of content at most.
+    pub(crate) largest: u64,
     pub(crate) bucket: &'a Mutex<Option<Bucket>>,
     pub(crate) budget: &'a Budget,
     pub(crate) clock: &'a dyn Clock,
@@ -118,7 +120,7 @@ impl Receiver {
             if request.content.is_empty() {
                 intent = true;
             } else {
-                self.keep(request.content, terms.budget).await?;
+                self.keep(request.content, terms)?;
             }
             if !paid {
                 wait_until_paid(flow, terms, &mut ticks).await?;
@@ -126,9 +128,16 @@ impl Receiver {
         }
     }
 
-    async fn keep(&mut self, content: Bytes, budget: &Budget) -> Result<(), Status> {
-        self.sum.update(&content);
+    fn keep(&mut self, content: Bytes, terms: &Terms<'_>) -> Result<(), Status> {
+        let budget = terms.budget;
         self.length += content.len() as u64;
+        if self.length > terms.largest {
+            return Err(Status::resource_exhausted(format!(
+                "append stream: content exceeds {} bytes, which is the most that one append may have; append it in parts",
+                terms.largest
+            )));
+        }
+        self.sum.update(&content);
         if let Some(scratch) = &mut self.scratch {
             return scratch.write(&content);
         }

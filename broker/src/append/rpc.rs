@@ -70,6 +70,7 @@ pub(crate) async fn append(
                     shared.config.max_append_rate,
                     shared.config.min_append_rate,
                 ),
+                largest: shared.config.max_append_bytes,
                 bucket: &replica.bucket,
                 budget: &shared.budget,
                 clock: &*shared.clock,

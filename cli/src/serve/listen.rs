@@ -54,12 +54,8 @@ pub(crate) trait Serve: Clone + Send + 'static {
     /// A response's body.
     type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
     /// The same service, as tower has it.
-    type Service: tower::Service<
-            Request<Incoming>,
-            Response = Response<Self::Body>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
+    type Service: tower::Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
+        + Clone
         + Send
         + 'static;
 
