@@ -80,7 +80,7 @@ async fn a_watch_tells_of_what_it_selects_and_of_nothing_else() {
     };
     let mut stream = node.grpc().await.list(request).await.expect("a stream").into_inner();
     // A snapshot may come in parts, and ends with an empty one unless it is empty itself.
-    let mut snapshot = async |stream: &mut tonic::Streaming<wire::ListResponse>| {
+    let snapshot = async |stream: &mut tonic::Streaming<wire::ListResponse>| {
         let mut journals = Vec::new();
         loop {
             let message = timeout(Duration::from_secs(30), stream.next()).await.expect("told in time");

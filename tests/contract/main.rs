@@ -2,6 +2,7 @@
 //! streams. `README.md` beside this file says where each line of the contract is tested.
 
 mod appends;
+mod checklist;
 mod journals;
 mod reads;
 

@@ -22,6 +22,7 @@ const CONTENT: usize = 2 << 20;
 const FRAGMENT: i64 = 192 << 10;
 
 /// `COURANT_TEST_SEED`, or another one each time.
+#[expect(clippy::print_stderr, reason = "who wants to see a failure again needs its seed")]
 fn seed() -> u64 {
     let given = std::env::var("COURANT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| u64::from(std::process::id()));

@@ -263,6 +263,7 @@ impl Node {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "what a failed test has to say of its broker")]
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(running) = &mut self.running {
