@@ -39,7 +39,7 @@ use crate::heartbeat::{self, Pulse};
 use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
 use crate::member::{Join, Member};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
 use crate::scratch::Budget;
@@ -123,7 +123,7 @@ impl Broker {
     pub async fn open(
         config: Config,
         components: Components,
-        metrics: &mut Registry,
+        registry: &mut Registry,
     ) -> Result<(Self, Tasks), Error> {
         let Components { etcd, disk, stores, clock, background: runtime, seed } = components;
         let root = Arc::new(Root::parse(&config.prefix)?);
@@ -156,7 +156,7 @@ impl Broker {
         let log_number = recovery::log_number(&*disk, &config.spools, &log, seed)?;
 
         let tasks = TaskTracker::new();
-        let metrics = Metrics::new(metrics);
+        let metrics = Metrics::new(registry);
         let (cores, mailboxes) = Cores::new(config.cores);
         let specs = Specs { mirror: mirror.clone(), me: config.id.clone() };
         let (persister_task, persister) = Persister::new(
@@ -166,6 +166,7 @@ impl Broker {
             Arc::clone(&clock),
             StdRng::seed_from_u64(seed),
         );
+        metrics::register_counters(registry, Arc::clone(&stores), Arc::clone(persister.counters()));
         let background = Background {
             me: config.id.clone(),
             runtime,

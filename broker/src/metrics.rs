@@ -1,8 +1,18 @@
 //! Every metric that a broker exports, in one list. Names and labels are Gazette's where it has the metric.
+//!
+//! What the broker does is counted where it happens; what stores and the persister count themselves is read when it is asked for.
+
+mod calls;
+mod collect;
+mod commits;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
+use courant_fragment::persister::PersisterCounters;
+use courant_fragment::store::Stores;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,18 +21,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The label of started calls.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Operation {
-    operation: &'static str,
-}
-
-/// The labels of completed calls: `ok`, `error`, or the name of a status.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Completion {
-    operation: &'static str,
-    status: &'static str,
-}
+pub(crate) use calls::{Call, Operation};
+pub(crate) use commits::Commits;
 
 /// The label of figures that are kept per journal.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -40,10 +40,8 @@ impl fmt::Debug for Metrics {
     }
 }
 
-#[derive(Default)]
 struct Inner {
-    started: Family<Operation, Counter>,
-    completed: Family<Completion, Counter>,
+    calls: calls::Calls,
     write_head: Family<Journal, Gauge>,
     spool_commits: Counter,
     spool_commit_bytes: Counter,
@@ -57,7 +55,17 @@ struct Inner {
 impl Metrics {
     /// Creates the metrics of one broker and registers them.
     pub(crate) fn new(registry: &mut Registry) -> Self {
-        let inner = Inner::default();
+        let inner = Inner {
+            calls: calls::Calls::new(registry),
+            write_head: Family::default(),
+            spool_commits: Counter::default(),
+            spool_commit_bytes: Counter::default(),
+            spool_rollbacks: Counter::default(),
+            spool_rollback_bytes: Counter::default(),
+            spool_completed: Counter::default(),
+            appends: Counter::default(),
+            journals: Gauge::default(),
+        };
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
@@ -65,7 +73,7 @@ impl Metrics {
         counter("gazette_spool_commit_bytes", "Bytes committed to spools", &inner.spool_commit_bytes);
         counter(
             "gazette_spool_rollbacks",
-            "Commits that failed and were rolled back",
+            "Commits that failed and were rolled back, with their bytes",
             &inner.spool_rollbacks,
         );
         counter("gazette_spool_rollback_bytes", "Bytes that were rolled back", &inner.spool_rollback_bytes);
@@ -77,16 +85,6 @@ impl Metrics {
         );
         registry.register("courant_journals", "Journals that this broker holds", inner.journals.clone());
         registry.register(
-            "gazette_journal_server_started",
-            "Calls of the Journal service that began",
-            inner.started.clone(),
-        );
-        registry.register(
-            "gazette_journal_server_completed",
-            "Calls of the Journal service that ended",
-            inner.completed.clone(),
-        );
-        registry.register(
             "gazette_write_head",
             "Next offset of journals that this broker is the primary of",
             inner.write_head.clone(),
@@ -94,27 +92,23 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// A call began.
-    pub(crate) fn started(&self, operation: &'static str) {
-        self.0.started.get_or_create(&Operation { operation }).inc();
+    /// A call began. It ends with what is returned.
+    pub(crate) fn began(&self, operation: Operation) -> Call {
+        self.0.calls.started(operation);
+        Call::new(self.clone(), operation)
     }
 
-    /// A call ended.
-    pub(crate) fn completed(&self, operation: &'static str, status: &'static str) {
-        self.0.completed.get_or_create(&Completion { operation, status }).inc();
+    /// Spools were committed to.
+    pub(crate) fn committed(&self, commits: Commits) {
+        self.0.spool_commits.inc_by(commits.spools);
+        self.0.spool_commit_bytes.inc_by(commits.bytes);
+        self.0.appends.inc_by(commits.appends);
     }
 
-    /// A group of appends was committed.
-    pub(crate) fn committed(&self, appends: usize, bytes: u64) {
-        self.0.spool_commits.inc();
-        self.0.spool_commit_bytes.inc_by(bytes);
-        self.0.appends.inc_by(appends as u64);
-    }
-
-    /// A commit failed, and the spools are what they were.
-    pub(crate) fn rolled_back(&self, bytes: u64) {
-        self.0.spool_rollbacks.inc();
-        self.0.spool_rollback_bytes.inc_by(bytes);
+    /// Commits failed, and the spools are what they were.
+    pub(crate) fn rolled_back(&self, commits: Commits) {
+        self.0.spool_rollbacks.inc_by(commits.spools);
+        self.0.spool_rollback_bytes.inc_by(commits.bytes);
     }
 
     /// A spool with content was closed.
@@ -136,6 +130,16 @@ impl Metrics {
     pub(crate) fn journals(&self, count: usize) {
         self.0.journals.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+}
+
+/// Exports what stores and the persister count.
+pub(crate) fn register_counters(
+    registry: &mut Registry,
+    stores: Arc<Stores>,
+    persister: Arc<PersisterCounters>,
+) {
+    registry.register_collector(Box::new(collect::StoreMetrics(stores)));
+    registry.register_collector(Box::new(collect::PersisterMetrics(persister)));
 }
 
 /// Sets a write head.

@@ -13,34 +13,51 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::append;
 use crate::broker::Broker;
+use crate::metrics::Operation;
 use crate::read::{self, Chunks};
 use crate::shared::Shared;
 use crate::{apply, fragments, list, store_health};
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
+/// Both ways to read differ in the size of chunks alone.
+fn read(
+    shared: &Arc<Shared>,
+    request: wire::ReadRequest,
+    chunks: Chunks,
+) -> BoxStream<'static, Result<wire::ReadResponse, Status>> {
+    let call = shared.metrics.began(Operation::Read);
+    call.stream(read::rpc::read(Arc::clone(shared), request, chunks))
+}
+
 impl JournalService for Broker {
     fn list(&self, request: wire::ListRequest) -> BoxStream<'static, Result<wire::ListResponse, Status>> {
-        self.shared.metrics.started("List");
         let shared = &self.shared;
-        list::respond(shared.mirror.clone(), shared.config.id.clone(), shared.closing.clone(), request)
+        let call = shared.metrics.began(Operation::List);
+        call.stream(list::respond(
+            shared.mirror.clone(),
+            shared.config.id.clone(),
+            shared.closing.clone(),
+            request,
+        ))
     }
 
     fn apply(&self, request: wire::ApplyRequest) -> BoxFuture<'static, Result<wire::ApplyResponse, Status>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(counted(Arc::clone(&self.shared), "Apply", async move {
+        let call = self.shared.metrics.began(Operation::Apply);
+        Box::pin(call.unary(async move {
             apply::respond(&shared.etcd, &shared.mirror, &shared.config.id, request).await
         }))
     }
 
     fn read(&self, request: wire::ReadRequest) -> BoxStream<'static, Result<wire::ReadResponse, Status>> {
-        self.shared.metrics.started("Read");
-        read::rpc::read(Arc::clone(&self.shared), request, Chunks::IN_PROCESS)
+        read(&self.shared, request, Chunks::IN_PROCESS)
     }
 
     fn append(&self, requests: AppendRequests) -> BoxFuture<'static, Result<wire::AppendResponse, Status>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(counted(Arc::clone(&self.shared), "Append", append::rpc::append(shared, requests)))
+        let call = self.shared.metrics.began(Operation::Append);
+        Box::pin(call.unary(append::rpc::append(shared, requests)))
     }
 
     fn list_fragments(
@@ -48,9 +65,8 @@ impl JournalService for Broker {
         request: wire::FragmentsRequest,
     ) -> BoxFuture<'static, Result<wire::FragmentsResponse, Status>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(counted(Arc::clone(&self.shared), "ListFragments", async move {
-            fragments::list_fragments(&shared, request).await
-        }))
+        let call = self.shared.metrics.began(Operation::ListFragments);
+        Box::pin(call.unary(async move { fragments::list_fragments(&shared, request).await }))
     }
 
     fn fragment_store_health(
@@ -58,9 +74,8 @@ impl JournalService for Broker {
         request: wire::FragmentStoreHealthRequest,
     ) -> BoxFuture<'static, Result<wire::FragmentStoreHealthResponse, Status>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(counted(Arc::clone(&self.shared), "FragmentStoreHealth", async move {
-            store_health::fragment_store_health(&shared, request).await
-        }))
+        let call = self.shared.metrics.began(Operation::FragmentStoreHealth);
+        Box::pin(call.unary(async move { store_health::fragment_store_health(&shared, request).await }))
     }
 }
 
@@ -86,8 +101,7 @@ impl Journal for Grpc {
     }
 
     async fn read(&self, request: Request<wire::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        self.0.shared.metrics.started("Read");
-        Ok(Response::new(read::rpc::read(Arc::clone(&self.0.shared), request.into_inner(), Chunks::GRPC)))
+        Ok(Response::new(read(&self.0.shared, request.into_inner(), Chunks::GRPC)))
     }
 
     async fn append(
@@ -102,6 +116,7 @@ impl Journal for Grpc {
         &self,
         _request: Request<Streaming<wire::ReplicateRequest>>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
+        self.0.shared.metrics.began(Operation::Replicate).failed();
         Err(Status::unimplemented(
             "this broker is a cluster of one and replicates with nobody; journals with more replicas need --etcd",
         ))
@@ -120,41 +135,4 @@ impl Journal for Grpc {
     ) -> Result<Response<wire::FragmentStoreHealthResponse>, Status> {
         JournalService::fragment_store_health(&self.0, request.into_inner()).map_ok(Response::new).await
     }
-}
-
-/// A response whose status can be counted.
-trait HasStatus {
-    fn status_name(&self) -> &'static str;
-}
-
-macro_rules! has_status {
-    ($($response:ty),*) => {$(
-        impl HasStatus for $response {
-            fn status_name(&self) -> &'static str {
-                match self.status() {
-                    wire::Status::Ok => "ok",
-                    status => status.as_str_name(),
-                }
-            }
-        }
-    )*};
-}
-
-has_status!(
-    wire::ApplyResponse,
-    wire::AppendResponse,
-    wire::FragmentsResponse,
-    wire::FragmentStoreHealthResponse
-);
-
-async fn counted<T: HasStatus>(
-    shared: Arc<Shared>,
-    operation: &'static str,
-    call: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
-    shared.metrics.started(operation);
-    let outcome = call.await;
-    let status = outcome.as_ref().map_or("error", |response| response.status_name());
-    shared.metrics.completed(operation, status);
-    outcome
 }

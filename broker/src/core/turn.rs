@@ -22,7 +22,7 @@ use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
 use crate::append::roll;
 use crate::background::Epoch;
-use crate::metrics;
+use crate::metrics::{self, Commits};
 
 /// A journal without appends for so long lets go of what only a busy one needs, in seconds.
 pub(super) const REST_SECONDS: i64 = 10;
@@ -89,31 +89,40 @@ impl Core {
                     }
                 }
                 Turn::Commit(group) => {
+                    let wanted = Commits::of(&group);
                     match stage(&mut turn, journal, owned, group, standing.registers, &spec, now) {
-                        Ok(one) => staged.push(one),
+                        Ok(one) => {
+                            if one.group.end == one.group.begin {
+                                self.metrics.rolled_back(wanted);
+                            }
+                            staged.push(one);
+                        }
                         // The turn carries this very spool forward, and a file cannot join it before that is written.
                         Err(Error::Staged(_)) => postponed.push(journal.clone()),
                         Err(fault) => {
                             tracing::warn!(%journal, %fault, "cannot stage a commit");
+                            self.metrics.rolled_back(wanted);
                             owned.answer_all(|_| Outcome::Fault(refused(&fault)));
                         }
                     }
                 }
             }
         }
-        let bytes = staged.iter().map(|one| one.group.end.distance_from(one.group.begin).unwrap_or(0)).sum();
+        let commits = staged.iter().map(|one| Commits::of(&one.group)).sum();
         match turn.write() {
             Ok(_) => {
                 // Where the release itself was refused, the log still has the spool.
                 released.retain(|spool| self.log.spool(*spool).is_some());
-                self.publish(staged, bytes, now);
+                // Whoever hears of a commit finds it counted.
+                self.metrics.committed(commits);
+                self.publish(staged, now);
                 for journal in &postponed {
                     self.state.make_ready(journal);
                 }
             }
             Err(fault) => {
                 tracing::warn!(%fault, "cannot write the log; nothing of this turn was committed");
-                self.metrics.rolled_back(bytes);
+                self.metrics.rolled_back(commits);
                 for one in staged {
                     for waiting in one.waiting {
                         let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
@@ -150,10 +159,8 @@ impl Core {
         self.persist(completed);
     }
 
-    fn publish(&mut self, staged: Vec<Staged>, bytes: u64, now: Timestamp) {
-        let mut appends = 0;
+    fn publish(&mut self, staged: Vec<Staged>, now: Timestamp) {
         for one in staged {
-            appends += one.waiting.len();
             if let Some(completed) = one.completed {
                 self.completed(&one.journal, completed);
             }
@@ -183,9 +190,6 @@ impl Core {
                 owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, |spool| spool.codec());
             journal::answer(one.group, one.waiting, &one.before, codec);
             self.state.make_ready(&one.journal);
-        }
-        if bytes > 0 {
-            self.metrics.committed(appends, bytes);
         }
     }
 }

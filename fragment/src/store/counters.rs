@@ -75,8 +75,10 @@ pub struct OperationCounters {
     pub success: AtomicU64,
     /// Attempts that failed (status `error`).
     pub error: AtomicU64,
-    /// How long attempts took, in [`Histogram::SECONDS`].
+    /// How long attempts took that were answered, in [`Histogram::SECONDS`].
     pub duration: Histogram,
+    /// How long attempts took that failed, in [`Histogram::SECONDS`].
+    pub error_duration: Histogram,
 }
 
 /// Why an entry of a listing is not a fragment of the journal.
@@ -142,9 +144,13 @@ impl StoreCounters {
 
     pub(super) fn attempted(&self, operation: Operation, took: Duration, success: bool) {
         let counters = self.operation(operation);
-        let status = if success { &counters.success } else { &counters.error };
+        let (status, duration) = if success {
+            (&counters.success, &counters.duration)
+        } else {
+            (&counters.error, &counters.error_duration)
+        };
         status.fetch_add(1, Ordering::Relaxed);
-        counters.duration.observe(&Histogram::SECONDS, took.as_secs_f64());
+        duration.observe(&Histogram::SECONDS, took.as_secs_f64());
     }
 
     pub(super) fn listed(&self, items: usize) {
