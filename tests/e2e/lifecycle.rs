@@ -132,6 +132,30 @@ async fn what_cannot_be_persisted_is_told_and_kept() {
     assert_eq!(content(&node, "examples/foobar").await, "kept\n");
 }
 
+/// Without its spools a process knows that bytes are missing, and does not write others in their place until an operator
+/// says so.
+#[tokio::test]
+async fn lost_spools_are_told_and_not_papered_over() {
+    let mut node = Node::start(&[]).await;
+    put(&node, "examples/foobar", "stored\n").await;
+    assert!(node.terminate().await.success());
+    node.restart().await;
+    put(&node, "examples/foobar", "lost\n").await;
+    node.kill();
+    rename(&node.data().join("spools"), &node.folder().join("lost spools"));
+    node.restart().await;
+    let refused = node.http("PUT", "/examples/foobar", b"in their place\n").await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().starts_with("INDEX_HAS_GREATER_OFFSET\n"), "{}", refused.text());
+    assert_eq!(content(&node, "examples/foobar").await, "stored\n", "what is stored is served");
+
+    let accepted = node.verb(&["journals", "reset-head", "-l", "name=examples/foobar"], b"").await;
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    let (begin, _) = put(&node, "examples/foobar", "new\n").await;
+    assert_eq!(begin, 7);
+    assert_eq!(content(&node, "examples/foobar").await, "stored\nnew\n");
+}
+
 #[expect(clippy::disallowed_methods, reason = "a test breaks a store by moving its folder away")]
 fn rename(from: &std::path::Path, to: &std::path::Path) {
     std::fs::rename(from, to).expect("renamed");
