@@ -5,6 +5,7 @@
 //! knows nothing of leases beyond the number a value carries, and refuses nothing but unreadable revisions.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use etcd_client::proto::PbKeyValue;
@@ -18,6 +19,9 @@ const FIRST_REVISION: i64 = 1;
 
 /// `compacted` of a store that was never compacted: below every revision that may be asked for.
 const NEVER_COMPACTED: i64 = -1;
+
+/// A key with at most so many versions has no room for more.
+const FEW_VERSIONS: usize = 4;
 
 /// A key's value and what etcd knows about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +50,15 @@ impl Entry {
 #[derive(Clone, Debug)]
 struct Version {
     revision: i64,
-    entry: Option<Entry>,
+    /// Shared with the event that tells of it.
+    entry: Option<Arc<Entry>>,
 }
 
 /// One key's part in a change; no entry is a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) key: Bytes,
-    pub(crate) entry: Option<Entry>,
+    pub(crate) entry: Option<Arc<Entry>>,
 }
 
 impl Event {
@@ -127,7 +132,7 @@ impl Store {
 
     /// The key's latest entry.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.keys.get(key)?.last()?.entry.as_ref()
+        self.keys.get(key)?.last()?.entry.as_deref()
     }
 
     /// The key's entry at a revision, or nothing if that is not known any more.
@@ -144,30 +149,32 @@ impl Store {
     }
 
     /// Writes a key as part of the revision being made; returns what it was before.
-    pub(crate) fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<Entry> {
+    pub(crate) fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<Arc<Entry>> {
         let revision = self.revision.saturating_add(1);
         let versions = self.keys.entry(key.clone()).or_default();
         let previous = versions.last().and_then(|last| last.entry.clone());
-        let entry = Entry {
+        let entry = Arc::new(Entry {
             value,
             create_revision: previous.as_ref().map_or(revision, |p| p.create_revision),
             mod_revision: revision,
             version: previous.as_ref().map_or(1, |p| p.version.saturating_add(1)),
             lease,
-        };
-        versions.push(Version { revision, entry: Some(entry.clone()) });
+        });
+        push_version(versions, Version { revision, entry: Some(Arc::clone(&entry)) });
         self.pending.push(Event { key, entry: Some(entry) });
         previous
     }
 
     /// Deletes the keys of a range as part of the revision being made; returns them and what they were.
-    pub(crate) fn delete(&mut self, range: &KeyRange) -> Vec<(Bytes, Entry)> {
+    pub(crate) fn delete(&mut self, range: &KeyRange) -> Vec<(Bytes, Arc<Entry>)> {
         let revision = self.revision.saturating_add(1);
-        let gone: Vec<(Bytes, Entry)> =
-            self.range_at(range, i64::MAX).map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        let gone: Vec<(Bytes, Arc<Entry>)> = range
+            .of(&self.keys)
+            .filter_map(|(key, versions)| Some((key.clone(), versions.last()?.entry.clone()?)))
+            .collect();
         for (key, _) in &gone {
             if let Some(versions) = self.keys.get_mut(key) {
-                versions.push(Version { revision, entry: None });
+                push_version(versions, Version { revision, entry: None });
             }
             self.pending.push(Event { key: key.clone(), entry: None });
         }
@@ -180,7 +187,9 @@ impl Store {
             return None;
         }
         self.revision = self.revision.saturating_add(1);
-        let events = std::mem::take(&mut self.pending);
+        let mut events = std::mem::take(&mut self.pending);
+        // It stays for thousands of revisions.
+        events.shrink_to_fit();
         self.remember(Change { revision: self.revision, events });
         self.history.back()
     }
@@ -263,7 +272,7 @@ impl Store {
             version: kept.version,
             lease: kept.lease,
         };
-        let version = Version { revision: kept.mod_revision, entry: Some(entry) };
+        let version = Version { revision: kept.mod_revision, entry: Some(Arc::new(entry)) };
         self.keys.insert(kept.key, vec![version]);
     }
 
@@ -275,7 +284,10 @@ impl Store {
             .filter_map(|edit| match edit.put {
                 None => Some(Event { key: edit.key, entry: None }),
                 // A key that the same change put and then deleted has no entry to show; its delete tells enough.
-                Some(_) => Some(Event { entry: Some(self.get(&edit.key)?.clone()), key: edit.key }),
+                Some(_) => {
+                    let entry = self.keys.get(&edit.key)?.last()?.entry.clone()?;
+                    Some(Event { key: edit.key, entry: Some(entry) })
+                }
             })
             .collect();
         self.remember(Change { revision: change.revision, events });
@@ -285,7 +297,15 @@ impl Store {
 /// The latest entry of a key's versions at a revision.
 fn at(versions: &[Version], revision: i64) -> Option<&Entry> {
     let after = versions.partition_point(|version| version.revision <= revision);
-    versions.get(after.checked_sub(1)?)?.entry.as_ref()
+    versions.get(after.checked_sub(1)?)?.entry.as_deref()
+}
+
+/// Adds a version. Most keys have one or two, and a vector would begin with room for four.
+fn push_version(versions: &mut Vec<Version>, version: Version) {
+    if versions.len() == versions.capacity() && versions.len() < FEW_VERSIONS {
+        versions.reserve_exact(1);
+    }
+    versions.push(version);
 }
 
 /// Drops the versions of a key that no read at `revision` or later can see.
@@ -295,6 +315,9 @@ fn prune(keys: &mut BTreeMap<Bytes, Vec<Version>>, key: &Bytes, revision: i64) {
     let Some(last) = after.checked_sub(1) else { return };
     let deleted = versions.get(last).is_some_and(|version| version.entry.is_none());
     versions.drain(..if deleted { after } else { last });
+    if versions.len() <= FEW_VERSIONS {
+        versions.shrink_to_fit();
+    }
     if versions.is_empty() {
         keys.remove(key);
     }

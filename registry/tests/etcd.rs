@@ -31,7 +31,8 @@ impl Drop for Etcd {
 impl Etcd {
     /// Starts one, or says nothing if the environment allows there to be none.
     fn start() -> Option<Self> {
-        let program = std::env::var_os("COURANT_TEST_ETCD").map_or_else(|| PathBuf::from("etcd"), PathBuf::from);
+        let program =
+            std::env::var_os("COURANT_TEST_ETCD").map_or_else(|| PathBuf::from("etcd"), PathBuf::from);
         let data = tempfile::tempdir().expect("a temporary folder");
         let (client, peer) = (free_port(), free_port());
         let (url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));

@@ -15,6 +15,11 @@ pub(super) async fn run(session: &Session, args: ResetHeadArgs) -> Result<(), Fa
     let outcomes = journals.iter().filter(|journal| !is_suspended(journal)).map(async |journal| {
         let name = name_of(journal);
         match reset(session, name).await {
+            // Offset 0 is no expectation in the protocol, so nothing can be accepted there.
+            Ok(0) => Ok(format!(
+                "{name} has its write head at 0; if appends are still refused, what it held was lost before any of it was \
+                 stored: delete the journal and create it anew"
+            )),
             Ok(offset) => Ok(format!("{name} has its write head at {offset}")),
             Err(error) if error.status() == Some(Status::WrongAppendOffset) => {
                 Ok(format!("{name} was not reset, since other appends came first"))

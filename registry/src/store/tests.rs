@@ -60,12 +60,13 @@ fn run(steps: &[Step]) -> (Store, BTreeMap<i64, Copy>) {
         match *step {
             Step::Put(k, v) => {
                 let before = store.put(key(k), value(v), 0);
-                assert_eq!(before.as_ref(), copy.get(&key(k)));
+                assert_eq!(before.as_deref(), copy.get(&key(k)));
                 put(&mut copy, key(k), value(v), revision);
             }
             Step::Delete(from, to) => {
                 let range = KeyRange::new(key(from), key(to));
-                let gone: Copy = store.delete(&range).into_iter().collect();
+                let gone = store.delete(&range).into_iter();
+                let gone: Copy = gone.map(|(key, entry)| (key, (*entry).clone())).collect();
                 let expected: Copy = copy.extract_if(.., |key, _| range.contains(key)).collect();
                 assert_eq!(gone, expected);
             }
@@ -118,7 +119,7 @@ proptest! {
             prop_assert_eq!(change.revision, at);
             for event in &change.events {
                 match &event.entry {
-                    Some(entry) => copy.insert(event.key.clone(), entry.clone()),
+                    Some(entry) => copy.insert(event.key.clone(), (**entry).clone()),
                     None => copy.remove(&event.key),
                 };
             }
