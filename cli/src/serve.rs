@@ -108,7 +108,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         seed,
     };
     let (broker, Tasks { cores, background }) =
-        Broker::open(config, components, &mut metrics).await.context("cannot start the broker")?;
+        Box::pin(Broker::open(config, components, &mut metrics)).await.context("cannot start the broker")?;
     identity::keep_lease(&data, broker.lease())?;
     let app = compose(&broker, metrics);
 

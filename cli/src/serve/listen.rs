@@ -205,7 +205,6 @@ async fn connection(stream: TcpStream, app: impl Serve, stop: CancellationToken)
 }
 
 /// Runs a future on a thread of its own, with a runtime of its own.
-#[expect(clippy::disallowed_methods, reason = "threads are made where the process is composed")]
 pub(crate) fn thread<F>(
     name: String,
     future: impl FnOnce() -> F + Send + 'static,

@@ -38,7 +38,7 @@ fn nothing_given_is_a_whole_system() {
         zone: "local".into(),
         advertise: None,
         limit: 65_536,
-        cores: cpus(),
+        cores: most_cpus(),
         file_root: None,
         default_spec: None,
         lease_ttl: Duration::from_secs(20),
