@@ -4,7 +4,7 @@
 //! next revision at [`Store::seal`]; reads in between see them, as reads inside a transaction must. The store
 //! knows nothing of leases beyond the number a value carries, and refuses nothing but unreadable revisions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -151,7 +151,11 @@ impl Store {
     /// Writes a key as part of the revision being made; returns what it was before.
     pub(crate) fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<Arc<Entry>> {
         let revision = self.revision.saturating_add(1);
-        let versions = self.keys.entry(key.clone()).or_default();
+        // The event takes the key that is here already, and not another copy of it.
+        let (key, versions) = match self.keys.entry(key) {
+            btree_map::Entry::Occupied(known) => (known.key().clone(), known.into_mut()),
+            btree_map::Entry::Vacant(free) => (free.key().clone(), free.insert(Vec::new())),
+        };
         let previous = versions.last().and_then(|last| last.entry.clone());
         let entry = Arc::new(Entry {
             value,
