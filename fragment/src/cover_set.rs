@@ -42,6 +42,10 @@ impl<T: Span + ?Sized> Span for std::sync::Arc<T> {
     }
 }
 
+/// A set of at most so many spans has no room for more: most journals rest with one or two, and a vector would begin
+/// with room for four.
+const FEW: usize = 4;
+
 /// Spans in order, none inside another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoverSet<T> {
@@ -114,6 +118,9 @@ impl<T: Span> CoverSet<T> {
             return false;
         }
         let covered = self.spans[at..].partition_point(|other| other.end() <= end);
+        if covered == 0 && self.spans.len() == self.spans.capacity() && self.spans.len() < FEW {
+            self.spans.reserve_exact(1);
+        }
         if covered == 1 {
             self.spans[at] = span;
         } else {

@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+/// Room for so many things is kept, however few there are.
+const SPARE: usize = 64;
+
 /// Things in the order in which they are due; of those due at once, in the order in which they came. Which
 /// clock the times `W` are of is the caller's affair.
 #[derive(Debug)]
@@ -35,7 +38,12 @@ impl<W: Copy + Ord, T> Queue<W, T> {
         if self.next_due()? > now {
             return None;
         }
-        self.heap.pop().map(|entry| entry.item)
+        let item = self.heap.pop().map(|entry| entry.item);
+        // The flush of thousands of journals at once is no measure of the next hour.
+        if self.heap.capacity() > SPARE && self.heap.len() < self.heap.capacity() / 4 {
+            self.heap.shrink_to(self.heap.len() * 2);
+        }
+        item
     }
 
     pub(super) fn next_due(&self) -> Option<W> {

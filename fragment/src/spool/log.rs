@@ -46,7 +46,8 @@ use stage::Staging;
 pub struct SpoolLog {
     volume: Arc<Volume>,
     core: u32,
-    spools: SpoolMap<Spool>,
+    /// Boxed: a map has room for twice what it holds, and for more after many were there at once.
+    spools: SpoolMap<Box<Spool>>,
     /// Segments of this log, oldest first; the last one may be current.
     segments: VecDeque<OwnSegment>,
     current: Option<Current>,
@@ -185,17 +186,17 @@ impl SpoolLog {
                 }
             }
         }
-        self.spools.insert(spool.id, spool);
+        self.spools.insert(spool.id, Box::new(spool));
     }
 
     /// A spool of this log.
     pub fn spool(&self, spool: SpoolId) -> Option<&Spool> {
-        self.spools.get(&spool)
+        self.spools.get(&spool).map(|spool| &**spool)
     }
 
     /// The spools of this log, in no order.
     pub fn spools(&self) -> impl Iterator<Item = &Spool> {
-        self.spools.values()
+        self.spools.values().map(|spool| &**spool)
     }
 
     /// How many segments there are, of this log and of earlier processes.
@@ -310,7 +311,7 @@ impl SpoolLog {
     fn create(&mut self, opening: Opening) -> SpoolId {
         let id = self.volume.next_spool();
         let spool = Spool::new(&self.volume, id, opening);
-        self.spools.insert(id, Spool { turn: self.turn, ..spool });
+        self.spools.insert(id, Box::new(Spool { turn: self.turn, ..spool }));
         self.undo.push((id, Undo::Created));
         id
     }

@@ -96,7 +96,7 @@ impl<'a> Turn<'a> {
 
     /// A spool as this turn will leave it.
     pub fn spool(&self, spool: SpoolId) -> Option<&Spool> {
-        self.log.spools.get(&spool)
+        self.log.spool(spool)
     }
 
     /// Begins the first spool of a journal that this log does not hold.
