@@ -14,6 +14,7 @@ pub(crate) mod decode;
 pub(crate) mod fixture;
 pub(crate) mod key;
 pub(crate) mod mirror;
+mod recent;
 #[cfg(test)]
 mod tests;
 

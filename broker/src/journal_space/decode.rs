@@ -1,4 +1,5 @@
-//! Pure: what the keys and values of a cluster mean.
+//! What the keys and values of a cluster mean. What was decoded before changes nothing of that: it is kept so that equal parts are
+//! one in memory.
 //!
 //! The refusals are in Gazette's words; operators of both read them in the same logs.
 
@@ -6,11 +7,14 @@ use std::sync::Arc;
 
 use courant_keyspace::Decoder;
 use courant_proto::id::ProcessId;
+use courant_proto::label::LabelSet;
 use courant_proto::name::JournalName;
 use courant_proto::route::Route;
 use courant_proto::spec::{BrokerSpec, JournalSpec};
+use courant_proto::store::StoreUrl;
 
 use super::key::{Root, SEPARATOR};
+use super::recent::Recent;
 
 /// What a key of the cluster holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub(crate) struct Assignment {
     /// Zero is the primary's.
     pub(crate) slot: u32,
     /// The route that its members were last synchronised in, if they ever were.
-    pub(crate) route: Option<Route>,
+    pub(crate) route: Option<Arc<Route>>,
 }
 
 impl Assignment {
@@ -61,11 +65,21 @@ impl Assignment {
 #[derive(Clone, Debug)]
 pub(crate) struct SpaceDecoder {
     root: Arc<Root>,
+    parts: Parts,
+}
+
+/// Parts that many journals have alike.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    labels: Recent<LabelSet>,
+    members: Recent<ProcessId>,
+    routes: Recent<Arc<Route>>,
+    stores: Recent<StoreUrl>,
 }
 
 impl SpaceDecoder {
     pub(crate) fn new(root: Arc<Root>) -> Self {
-        Self { root }
+        Self { root, parts: Parts::default() }
     }
 }
 
@@ -75,9 +89,9 @@ impl Decoder for SpaceDecoder {
     fn decode(&self, key: &[u8], value: &[u8]) -> Result<Value, String> {
         let text = |part| std::str::from_utf8(part).map_err(|error| format!("the key is not UTF-8: {error}"));
         if let Some(rest) = key.strip_prefix(self.root.items()) {
-            item(text(rest)?, value)
+            item(text(rest)?, value, &self.parts)
         } else if let Some(rest) = key.strip_prefix(self.root.all_assignments()) {
-            assignment(text(rest)?, value)
+            assignment(text(rest)?, value, &self.parts)
         } else if let Some(rest) = key.strip_prefix(self.root.members()) {
             member(text(rest)?, value)
         } else {
@@ -86,14 +100,17 @@ impl Decoder for SpaceDecoder {
     }
 }
 
-fn item(id: &str, value: &[u8]) -> Result<Value, String> {
+fn item(id: &str, value: &[u8], parts: &Parts) -> Result<Value, String> {
     if id.as_bytes().contains(&SEPARATOR) {
         return Err("expected (id) in item key".to_owned());
     }
-    let spec = JournalSpec::decode(value).map_err(|error| error.to_string())?;
+    let mut spec = JournalSpec::decode(value).map_err(|error| error.to_string())?;
     if spec.name.as_str() != id {
         return Err(format!("JournalSpec Name doesn't match Item ID ({} vs {id})", spec.name));
     }
+    spec.labels = parts.labels.share(spec.labels);
+    spec.fragment.stores = spec.fragment.stores.into_iter().map(|store| parts.stores.share(store)).collect();
+    spec.fragment.stores.shrink_to_fit();
     Ok(Value::Item(Arc::new(spec)))
 }
 
@@ -112,18 +129,22 @@ fn member(rest: &str, value: &[u8]) -> Result<Value, String> {
     Ok(Value::Member(Arc::new(spec)))
 }
 
-fn assignment(rest: &str, value: &[u8]) -> Result<Value, String> {
+fn assignment(rest: &str, value: &[u8], parts: &Parts) -> Result<Value, String> {
     let [journal, zone, suffix, slot] =
         split(rest).ok_or("expected (item-id, member-zone, member-suffix, slot) in assignment key")?;
     let slot = Some(slot)
         .filter(|slot| slot.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|slot| slot.parse().ok())
         .ok_or_else(|| format!("parsing slot {slot:?}: invalid syntax; expected a decimal number"))?;
-    let route =
-        if value.is_empty() { None } else { Some(Route::decode(value).map_err(|error| error.to_string())?) };
+    let route = if value.is_empty() {
+        None
+    } else {
+        let route = Route::decode(value).map_err(|error| error.to_string())?;
+        Some(parts.routes.share(Arc::new(route)))
+    };
     Ok(Value::Assignment(Assignment {
         journal: JournalName::parse(journal).map_err(|error| error.to_string())?,
-        member: ProcessId::new(zone, suffix).map_err(|error| error.to_string())?,
+        member: parts.members.share(ProcessId::new(zone, suffix).map_err(|error| error.to_string())?),
         slot,
         route,
     }))
