@@ -152,7 +152,7 @@ async fn attempt(
     let mut transaction = Transaction::default();
     let mut steps: Vec<(Pending, Step)> = Vec::new();
     for pending in pending {
-        let known = records.get(&pending.wish.journal).cloned().unwrap_or_default();
+        let known = records.get(&pending.wish.journal).unwrap_or_default();
         match pending.decide(known.record.as_ref()) {
             Decided::Done(outcome) => pending.answer(outcome),
             // A refusal is an operator's business: it rests on what the registry has, not on what it had.
@@ -189,7 +189,7 @@ async fn attempt(
         None => {}
         Some(outcome) if outcome.succeeded => {
             for (pending, Step { record, outcome: begun }) in steps {
-                records.put(&pending.wish.journal, outcome.revision, record);
+                records.put(&pending.wish.journal, outcome.revision, &record);
                 pending.answer(begun);
             }
         }
