@@ -25,6 +25,9 @@ const WRITTEN: usize = 100;
 /// Journals that are written to at the same time.
 const WRITERS: usize = 64;
 
+/// After this long, what one append needs was let go.
+const TRIMMED: Duration = Duration::from_secs(12);
+
 /// Longest wait for a broker to rest.
 const RESTING: Duration = Duration::from_secs(120);
 
@@ -53,8 +56,10 @@ struct Found {
     start_until_ready_s: f64,
     start_until_appended_s: f64,
     start_cpu_s: f64,
-    /// After the last start and its first append.
+    /// After the last start and its first append, and when the broker rests again.
     started: Footprint,
+    /// Right after that append: with what reading the logs and the registry took.
+    started_at_once: Footprint,
     started_rss_bytes_per_journal: f64,
 }
 
@@ -125,7 +130,8 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
         stop_s.push(stopped.as_secs_f64());
     }
     let (rss_bytes_per_journal, open_files_per_journal) = idle.per_journal(base, count);
-    let started = starts.last().context("no start was measured")?.footprint;
+    let last = starts.last().context("no start was measured")?;
+    let (started, started_at_once) = (last.rested, last.at_once);
     let found = Found {
         journals: count,
         flush_wait_s,
@@ -146,6 +152,7 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
         start_until_appended_s: median(starts.iter().map(|start| start.appended_s)),
         start_cpu_s: median(starts.iter().map(|start| start.cpu_s)),
         started,
+        started_at_once,
         started_rss_bytes_per_journal: started.per_journal(base, count).0,
     };
     let sheet = sheet(&found);
@@ -186,7 +193,8 @@ struct Start {
     ready_s: f64,
     appended_s: f64,
     cpu_s: f64,
-    footprint: Footprint,
+    at_once: Footprint,
+    rested: Footprint,
 }
 
 async fn start(setup: &Setup, home: &Home, journal: &str) -> Result<(Start, Duration)> {
@@ -198,12 +206,11 @@ async fn start(setup: &Setup, home: &Home, journal: &str) -> Result<(Start, Dura
         .append(request, vec![b'.'; WRITTEN])
         .await
         .with_context(|| format!("cannot append to {journal}"))?;
-    let start = Start {
-        ready_s: courant.ready_after.as_secs_f64(),
-        appended_s: began.elapsed().as_secs_f64(),
-        cpu_s: courant.cpu()?.as_secs_f64(),
-        footprint: Footprint::of(&courant)?,
-    };
+    let (ready_s, appended_s) = (courant.ready_after.as_secs_f64(), began.elapsed().as_secs_f64());
+    let (cpu_s, at_once) = (courant.cpu()?.as_secs_f64(), Footprint::of(&courant)?);
+    sleep(TRIMMED).await;
+    courant.until_quiet(RESTING).await?;
+    let start = Start { ready_s, appended_s, cpu_s, at_once, rested: Footprint::of(&courant)? };
     Ok((start, courant.stop_well().await?))
 }
 
@@ -217,7 +224,7 @@ fn sheet(found: &Found) -> Sheet {
         row("RSS with one journal", mib(found.base.rss_bytes), "MiB"),
         row("RSS with all, before they were written to", mib(found.created.rss_bytes), "MiB"),
         row("RSS with all, at rest", mib(found.idle.rss_bytes), "MiB"),
-        row("  per journal", number(found.rss_bytes_per_journal / 1024.0), "KiB"),
+        row("  per journal, beyond that with one", number(found.rss_bytes_per_journal / 1024.0), "KiB"),
         row("open files with one journal", found.base.open_files.to_string(), ""),
         row("open files at rest", found.idle.open_files.to_string(), ""),
         row("  per journal", number(found.open_files_per_journal), ""),
@@ -227,8 +234,13 @@ fn sheet(found: &Found) -> Sheet {
         row("start until ready", number(found.start_until_ready_s), "s"),
         row("start until the first append", number(found.start_until_appended_s), "s"),
         row("  processor time", number(found.start_cpu_s), "s"),
-        row("RSS after a start", mib(found.started.rss_bytes), "MiB"),
-        row("  per journal", number(found.started_rss_bytes_per_journal / 1024.0), "KiB"),
+        row("RSS after a start, at once", mib(found.started_at_once.rss_bytes), "MiB"),
+        row("RSS after a start, at rest", mib(found.started.rss_bytes), "MiB"),
+        row(
+            "  per journal, beyond that with one",
+            number(found.started_rss_bytes_per_journal / 1024.0),
+            "KiB",
+        ),
         row("open files after a start", found.started.open_files.to_string(), ""),
     ];
     let mut notes = Vec::new();
