@@ -106,7 +106,7 @@ impl Core {
                 self.state.wheel.set(&journal, Due::Flush, self.clock.now().secs());
             }
         }
-        self.state.journals.insert(journal, owned);
+        self.state.journals.insert(journal, Box::new(owned));
     }
 
     /// Hands what a journal has waiting to the persister, if that was not done.
@@ -122,8 +122,8 @@ impl Core {
 
     /// Lets a journal go. Its content is persisted by us all the same and its head kept, unless the journal was deleted.
     pub(super) fn stop(&mut self, journal: &JournalName, create_revision: i64, deleted: bool) {
-        let ours = |owned: &Owned| owned.replica.create_revision == create_revision;
-        if !self.state.journals.get(journal).is_some_and(ours) {
+        let ours = self.state.journals.get(journal);
+        if ours.is_none_or(|owned| owned.replica.create_revision != create_revision) {
             return;
         }
         let Some(mut owned) = self.state.journals.remove(journal) else { return };
@@ -137,7 +137,7 @@ impl Core {
         }
         match owned.spool {
             Some(open) if deleted => self.forget(journal, open, true),
-            Some(open) => self.rest_at(journal, owned, open),
+            Some(open) => self.rest_at(journal, *owned, open),
             None => {}
         }
     }

@@ -58,7 +58,8 @@ impl std::fmt::Debug for Core {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) journals: HashMap<JournalName, Owned>,
+    /// Boxed: the map has room for more than it holds.
+    pub(super) journals: HashMap<JournalName, Box<Owned>>,
     /// Journals with appends to decide in this turn.
     pub(super) ready: Vec<JournalName>,
     pub(super) wheel: Wheel,
@@ -322,6 +323,9 @@ impl Core {
                 && owned.pending.contains(&spool)
             {
                 owned.pending.retain(|pending| *pending != spool);
+                if owned.pending.is_empty() {
+                    owned.pending = Vec::new();
+                }
                 if let Some(fragment) = fragment {
                     if let Some(stored) = owned.stored(&self.log) {
                         self.background.lineage.note_roll(Rolled {

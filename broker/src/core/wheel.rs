@@ -4,6 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use courant_proto::name::JournalName;
 
+/// Room for so many deadlines is kept, however few there are.
+const SPARE: usize = 64;
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Due {
@@ -57,6 +60,10 @@ impl Wheel {
         }
         let (_, journal, due) = self.by_time.pop_first()?;
         self.by_journal.remove(&(journal.clone(), due));
+        // A flush and a rest of thousands of journals leave one deadline for each.
+        if self.by_journal.capacity() > SPARE && self.by_journal.len() < self.by_journal.capacity() / 4 {
+            self.by_journal.shrink_to(self.by_journal.len() * 2);
+        }
         Some((journal, due))
     }
 }
