@@ -96,12 +96,12 @@ async fn stopping_waits_for_what_is_under_way_and_for_no_one_else() {
         let mut hung = Connection::open(node.address()).await.expect("a connection");
         hung.begin("GET", "/examples/foobar?offset=-1&block=true", &[], b"").await.expect("sent");
         let mut writer = Connection::open(node.address()).await.expect("a connection");
-        let begun = b"PUT /examples/foobar HTTP/1.1\r\nhost: c\r\ncontent-length: 7\r\n\r\nsec";
+        let begun = b"PUT /examples/foobar HTTP/1.1\r\nhost: c\r\ncontent-length: 7\r\n\r\nseco";
         writer.send(begun).await.expect("sent");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         node.signal(signal);
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        writer.send(b"ond\n").await.expect("sent");
+        writer.send(b"nd\n").await.expect("sent");
         assert_eq!(writer.answer("PUT").await.expect("an answer").status, 204, "{signal}");
         let told = Instant::now();
         assert_eq!(node.ended().await.code(), Some(0), "{signal}: {}", node.log());

@@ -287,7 +287,7 @@ impl Core {
                 tracing::warn!(
                     %journal, %floor,
                     "bytes of the journal's last epoch may be missing here and in its store; appends are refused until \
-                     `courant journals reset-head` accepts that"
+                     `courant journals reset-head` accepts that, or, where the offset is 0, until the journal is created anew"
                 );
                 owned.floor = owned.floor.max(floor);
                 // Whoever accepts the loss reads the write head to know where the journal goes on.
