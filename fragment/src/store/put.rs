@@ -82,7 +82,16 @@ impl Store {
             self.bucket.tidy(&location).await;
             return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });
         }
-        let size = self.upload(fragment, &location, read, deadline).await?;
+        let size = match self.upload(fragment, &location, read, deadline).await {
+            Ok(size) => size,
+            // Whoever was first clears away what lies beside the object, another's upload of the same bytes included.
+            Err(error) => match self.find_whole(fragment, &location).await {
+                Ok(Some(meta)) => {
+                    return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });
+                }
+                Ok(None) | Err(_) => return Err(error),
+            },
+        };
         let counted = match fragment.codec {
             Codec::GzipOffload => &self.counters.put_bytes_gzip,
             Codec::None | Codec::Gzip | Codec::Zstandard | Codec::Snappy => &self.counters.put_bytes,
