@@ -195,3 +195,34 @@ pub(crate) async fn sweep(volume: Arc<Volume>, cancel: CancellationToken) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use courant_fragment::disk::MemoryDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_log_keeps_its_number_until_it_begins_anew_or_has_to_forget() {
+        let disk = MemoryDisk::default();
+        let folder = Path::new("spools");
+        disk.create_dir_all(folder).expect("a folder");
+        let number = |is_whole, begins_anew, seed| {
+            log_number(&disk, folder, &LogFound { is_whole, begins_anew }, seed).expect("a number")
+        };
+        let first = number(true, true, 40);
+        assert!(first.is_some());
+        assert_eq!(number(true, false, 60), first, "kept by the next process");
+        assert_eq!(
+            number(false, false, 80),
+            None,
+            "where records may be missing, nothing is known not to have been there"
+        );
+        assert_eq!(number(true, false, 90), first);
+        let second = number(true, true, 100);
+        assert_ne!(second, first, "an emptied folder knows nothing of what was in it");
+        let forgetting = LogFound { is_whole: true, begins_anew: false };
+        let judged = Judged::default();
+        assert!(!forgetting.forgetting(&judged).begins_anew, "nothing was put aside");
+    }
+}

@@ -124,12 +124,14 @@ async fn refusals_carry_a_header() {
         (append("does/not-exist"), Status::JournalNotFound),
         (wire::AppendRequest { offset: 100, ..append("a/journal") }, Status::WrongAppendOffset),
         (append("read/only"), Status::NotAllowed),
+        (append("wants/two"), Status::InsufficientJournalBrokers),
     ];
     let read_only = wire::JournalSpec {
         flags: wire::journal_spec::Flag::ORdonly as u32,
         ..spec("read/only", Codec::None, 1 << 20)
     };
-    apply(&node.client(), [spec("a/journal", Codec::None, 1 << 20), read_only]).await;
+    let wants_two = wire::JournalSpec { replication: 2, ..spec("wants/two", Codec::None, 1 << 20) };
+    apply(&node.client(), [spec("a/journal", Codec::None, 1 << 20), read_only, wants_two]).await;
     for (opening, expected) in rows {
         let journal = opening.journal.clone();
         let response = commit(&node, opening, "x").await;

@@ -221,3 +221,51 @@ fn from_client(status: Status) -> Status {
 pub(crate) fn broken(what: &str) -> Status {
     Status::unknown(format!("append stream: {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use courant_fragment::disk::{Disk, MemoryDisk};
+    use courant_proto::name::JournalName;
+    use courant_proto::time::ManualClock;
+    use futures::stream;
+
+    use super::*;
+
+    /// Receives chunks and the intent to commit, with so much memory for one append, and so many bytes allowed.
+    async fn receive_chunks(chunks: &[&'static [u8]], memory: u64, largest: u64) -> Result<Received, Status> {
+        let disk = Arc::new(MemoryDisk::new());
+        disk.create_dir_all(Path::new("spools")).expect("a folder");
+        let budget = Budget::new(memory, memory, disk, "spools".into());
+        let index = Index::new(JournalName::parse("a/journal").expect("a name"), 0);
+        let clock = ManualClock::new(Timestamp::from_secs(1));
+        let (bucket, rates) = (Mutex::new(None), Rates::default());
+        let terms = Terms { rates, bucket: &bucket, largest, budget: &budget, clock: &clock, index: &index };
+        let messages = chunks.iter().copied().chain([&b""[..]]).map(|chunk| {
+            Ok(wire::AppendRequest { content: Bytes::from_static(chunk), ..Default::default() })
+        });
+        let mut requests: AppendRequests = stream::iter(messages.collect::<Vec<_>>()).boxed();
+        receive(&mut requests, terms).await
+    }
+
+    #[tokio::test]
+    async fn content_is_bounded_for_one_append() {
+        let received = receive_chunks(&[b"abc", b"de"], 1 << 20, 5).await.expect("as much as is allowed");
+        assert_eq!((received.length, received.total_chunks), (5, 3));
+        let refused = receive_chunks(&[b"abc", b"def"], 1 << 20, 5).await.expect_err("a byte more");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("exceeds 5 bytes"), "{}", refused.message());
+    }
+
+    #[tokio::test]
+    async fn content_that_memory_has_no_room_for_goes_to_a_file_whole() {
+        static CHUNK: [u8; 100_000] = [7; 100_000];
+        let received = receive_chunks(&[&CHUNK, &CHUNK], 150_000, 1 << 20).await.expect("content");
+        let Content::Scratch { file } = received.content else { panic!("expected a file") };
+        let mut content = vec![0; 200_000];
+        file.read_exact_at(&mut content, 0).expect("all of it");
+        assert!(content.iter().all(|byte| *byte == 7));
+        assert_eq!(received.sum, ContentSum(Sha1::digest(&content).into()));
+    }
+}

@@ -75,3 +75,20 @@ impl Tail {
         self.length
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_before_the_fragment_does_is_not_handed_out() {
+        let offset = |value| Offset::new(value).expect("an offset");
+        let mut tail = Tail::default();
+        tail.push(offset(8), &[Bytes::from_static(b"abcd"), Bytes::from_static(b"efgh")], 1024);
+        let read = |from, to| tail.from(offset(from), offset(to)).map(|chunks| chunks.concat());
+        assert_eq!(read(2, 8), Some(b"cdefgh".to_vec()));
+        assert_eq!(read(2, 6), Some(b"cdef".to_vec()));
+        assert_eq!(read(2, 9), None, "a stored fragment reaches further, and has all of it");
+        assert_eq!(read(8, 8), None);
+    }
+}

@@ -231,6 +231,19 @@ async fn a_spool_without_a_store_stays_here() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_what_has_no_store() {
+    let fixture = Fixture::new(&[], Config::default());
+    fixture.submit(spool(1));
+    let begun = tokio::time::Instant::now();
+    let left = fixture.handle.drain(Duration::from_secs(60)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(
+        left.iter().map(|left| left.reason.as_str()).collect::<Vec<_>>(),
+        ["its journal has no store"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_spool_is_never_stored() {
     let mut fixture = Fixture::new(&["file:///"], Config::default());
     let damaged = CompletedSpool { sum: ContentSum([7; 20]), ..spool(1) };
