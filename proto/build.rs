@@ -1,11 +1,14 @@
-//! Generates the wire messages and the stubs of the `Journal` service with a compiler that is a crate, so
-//! that cargo alone is enough.
+//! Generates the wire messages and the stubs of the services with a compiler that is a crate, so that cargo alone is enough.
 
 use std::error::Error;
 
+const FILES: [&str; 3] = ["protocol.proto", "attach.proto", "courant.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=protocol.proto");
-    let files = protox::compile(["protocol.proto"], ["."])?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let files = protox::compile(FILES, ["."])?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     Ok(())
 }

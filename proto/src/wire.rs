@@ -9,4 +9,16 @@
     clippy::use_self
 )]
 
-tonic::include_proto!("protocol");
+mod generated {
+    pub mod protocol {
+        tonic::include_proto!("protocol");
+    }
+
+    pub mod courant {
+        tonic::include_proto!("courant");
+    }
+}
+
+/// What Courant's own brokers tell each other, and their operators.
+pub use generated::courant;
+pub use generated::protocol::*;
