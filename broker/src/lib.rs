@@ -28,6 +28,7 @@ mod metrics;
 mod read;
 mod recovery;
 mod replica;
+mod replication;
 mod resolver;
 mod scratch;
 mod service;

@@ -18,6 +18,7 @@ use crate::append::receive::Content;
 use crate::lineage::EpochOutcome;
 use crate::recovery::Adoptable;
 use crate::replica::Replica;
+use crate::replication::local::{Filling, Following, Head, Piece, Taking, Unfollowed};
 
 /// One message in a core's mailbox.
 #[derive(Debug)]
@@ -44,6 +45,28 @@ pub(crate) enum Command {
     Drain { done: oneshot::Sender<()> },
     /// End the epochs of journals that have nothing left to persist; told when they were.
     Seal { done: oneshot::Sender<()> },
+    /// Tell how far the log knows a journal, held here or not, and accept no stream that began before.
+    Head { journal: JournalName, create_revision: i64, reply: oneshot::Sender<Head> },
+    /// A stream wants to change a journal that this broker follows. It shows the token of a head; without one it begins a generation.
+    Follow {
+        journal: JournalName,
+        create_revision: i64,
+        token: Option<u64>,
+        reply: oneshot::Sender<Result<Following, Unfollowed>>,
+    },
+    /// A message of such a stream.
+    Take { journal: JournalName, create_revision: i64, taking: Box<Taking> },
+    /// Bytes that this log lacks, before an epoch begins.
+    Fill { journal: JournalName, create_revision: i64, filling: Box<Filling> },
+    /// Content of an epoch, from an offset up to another, for a member that lacks it. What is not here any more is left out at the begin.
+    Pieces {
+        journal: JournalName,
+        create_revision: i64,
+        epoch: u64,
+        from: Offset,
+        to: Offset,
+        reply: oneshot::Sender<Vec<Piece>>,
+    },
     /// Still alive?
     Beat { reply: oneshot::Sender<()> },
 }

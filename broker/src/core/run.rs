@@ -160,6 +160,11 @@ impl Core {
             Command::Beat { reply } => {
                 let _ = reply.send(());
             }
+            Command::Head { .. }
+            | Command::Follow { .. }
+            | Command::Take { .. }
+            | Command::Fill { .. }
+            | Command::Pieces { .. } => {}
         }
     }
 
