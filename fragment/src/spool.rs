@@ -103,6 +103,8 @@ pub struct Spool {
     turn: u64,
     /// Carrying it forward failed on bytes that do not check; it stays where it is.
     stuck: bool,
+    /// Its content file was written since a durable commit last rested on it.
+    unsynced: bool,
 }
 
 /// What a turn may change, and a failed one restores.

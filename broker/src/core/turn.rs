@@ -1,12 +1,16 @@
-//! One turn of a core: decide every journal that has appends, write the log once, publish and answer.
+//! One turn of a core: decide every journal that something waits for, write the log once, then send, show and answer.
 
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use courant_fragment::disk::DiskFile;
 use courant_fragment::error::Error;
+use courant_fragment::index::LocalExtent;
 use courant_fragment::spool::log::{Commit, Opening, Source, Turn as LogTurn};
-use courant_fragment::spool::{Identity, SpoolId};
+use courant_fragment::spool::state::Proposal;
+use courant_fragment::spool::{Identity, Spool, SpoolId};
+use courant_proto::codec::Codec;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
@@ -16,19 +20,27 @@ use tonic::Status;
 
 use super::command::Outcome;
 use super::journal::{self, Owned, Waiting};
+use super::line::{Line, Round};
+use super::obey::StagedStep;
 use super::run::Core;
-use super::wheel::Due;
+use super::veil::Veiled;
 use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
-use crate::append::roll;
-use crate::background::Epoch;
-use crate::metrics::{self, Commits};
+use crate::metrics::Commits;
+use crate::replication::messages::{self, Payload, Rolling};
 
 /// A journal without appends for so long lets go of what only a busy one needs, in seconds.
 pub(super) const REST_SECONDS: i64 = 10;
 
-/// A group that is staged in the log, and counts when the log was written.
-struct Staged {
+/// What is staged in the log, and counts when that was written.
+enum Staged {
+    /// A group that this broker decided as primary.
+    Group(Box<StagedGroup>),
+    /// A step that the primary's stream asked for.
+    Step(StagedStep),
+}
+
+struct StagedGroup {
     journal: JournalName,
     group: Group,
     waiting: Vec<Waiting>,
@@ -36,7 +48,13 @@ struct Staged {
     spool: Option<SpoolId>,
     /// The spool that the group closed.
     completed: Option<SpoolId>,
+    /// Where the one that it began begins.
+    rolled: Option<Rolling>,
+    /// What the spool is with it.
+    grown: Option<LocalExtent>,
+    proposal: Option<Proposal>,
     tail: Vec<Bytes>,
+    file: Option<(Arc<dyn DiskFile>, u64)>,
     /// The registers before the group.
     before: Registers,
 }
@@ -50,9 +68,10 @@ impl Core {
             return;
         }
         let now = self.clock.now();
+        let is_held = self.background.place.is_held();
         let mut staged = Vec::with_capacity(ready.len());
         let mut postponed = Vec::new();
-        let mut begun = Vec::new();
+        let mut agreements = Vec::new();
         let mut released = mem::take(&mut self.state.released);
         let mut turn = self.log.turn();
         // One that the log does not know any more, or that may still grow, needs no release. What the disk refuses is
@@ -63,9 +82,35 @@ impl Core {
         for journal in &ready {
             let Some(owned) = self.state.journals.get_mut(journal) else { continue };
             owned.ready = false;
+            if !owned.taken.is_empty() {
+                let mut steps = Vec::new();
+                if owned.stage_steps(&mut turn, &mut steps, now) {
+                    postponed.push(journal.clone());
+                }
+                staged.extend(steps.into_iter().map(Staged::Step));
+            }
+            if !owned.place.is_primary || owned.queue.is_empty() {
+                continue;
+            }
+            if !is_held {
+                owned.answer_all(|_| Outcome::Fault(not_held()));
+                continue;
+            }
+            if let Line::Agreeing { .. } = owned.line {
+                continue;
+            }
+            let mut quiet = true;
+            if let Some(pipeline) = owned.line.pipeline() {
+                if !pipeline.has_room() {
+                    continue;
+                }
+                quiet = pipeline.rounds.is_empty();
+            }
             let spec = owned.replica.spec();
             let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
             let asks = owned.queue.iter().map(|waiting| &waiting.ask);
+            // What suspends a journal looks at all that was committed, so nothing may be on its way.
+            let asks = asks.take_while(|ask| quiet || !ask.may_suspend());
             match group::turn(&standing, &owned.known(), &spec, asks, now) {
                 Turn::Rest => {}
                 Turn::Refresh => {
@@ -74,19 +119,7 @@ impl Core {
                     }
                 }
                 Turn::Begin { begin, accept_loss } => {
-                    if let Some(outcome) = owned.begun.take() {
-                        begun.push((Arc::clone(&owned.replica), outcome));
-                    } else if !mem::replace(&mut owned.beginning, true) {
-                        self.background.begin_epoch(Epoch {
-                            replica: Arc::clone(&owned.replica),
-                            contributed: owned.spool.filter(|_| owned.certain).map(|_| standing.spool.end),
-                            unknown: owned.spool.is_none() && owned.floor == Offset::ZERO,
-                            begin,
-                            accept_loss,
-                            store_end: owned.known().end,
-                            registers: standing.registers,
-                        });
-                    }
+                    agreements.push((journal.clone(), begin, accept_loss));
                 }
                 Turn::Commit(group) => {
                     let wanted = Commits::of(&group);
@@ -95,7 +128,7 @@ impl Core {
                             if one.group.end == one.group.begin {
                                 self.metrics.rolled_back(wanted);
                             }
-                            staged.push(one);
+                            staged.push(Staged::Group(Box::new(one)));
                         }
                         // The turn carries this very spool forward, and a file cannot join it before that is written.
                         Err(Error::Staged(_)) => postponed.push(journal.clone()),
@@ -108,14 +141,25 @@ impl Core {
                 }
             }
         }
-        let commits = staged.iter().map(|one| Commits::of(&one.group)).sum();
+        let commits = staged
+            .iter()
+            .map(|one| match one {
+                Staged::Group(one) => Commits::of(&one.group),
+                Staged::Step(_) => Commits::default(),
+            })
+            .sum();
         match turn.write() {
             Ok(_) => {
                 // Where the release itself was refused, the log still has the spool.
                 released.retain(|spool| self.log.spool(*spool).is_some());
                 // Whoever hears of a commit finds it counted.
                 self.metrics.committed(commits);
-                self.publish(staged, now);
+                for one in staged {
+                    match one {
+                        Staged::Group(one) => self.written(*one),
+                        Staged::Step(step) => self.obeyed(step),
+                    }
+                }
                 for journal in &postponed {
                     self.state.make_ready(journal);
                 }
@@ -124,22 +168,28 @@ impl Core {
                 tracing::warn!(%fault, "cannot write the log; nothing of this turn was committed");
                 self.metrics.rolled_back(commits);
                 for one in staged {
-                    for waiting in one.waiting {
-                        let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
+                    match one {
+                        Staged::Group(one) => {
+                            for waiting in one.waiting {
+                                let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
+                            }
+                            // What its group had no room for waits for an answer as well.
+                            self.state.make_ready(&one.journal);
+                        }
+                        Staged::Step(step) => self.not_obeyed(step, &fault),
                     }
-                    // What its group had no room for waits for an answer as well.
-                    self.state.make_ready(&one.journal);
                 }
                 for journal in &postponed {
                     if let Some(owned) = self.state.journals.get_mut(journal) {
                         owned.answer_all(|_| Outcome::Fault(refused(&fault)));
                     }
+                    self.state.make_ready(journal);
                 }
             }
         }
         self.state.released.append(&mut released);
-        for (replica, outcome) in begun {
-            self.epoch_began(&replica, outcome);
+        for (journal, begin, accept_loss) in agreements {
+            self.agree(&journal, begin, accept_loss);
         }
         let mut ready = ready;
         ready.clear();
@@ -148,49 +198,66 @@ impl Core {
         self.state.ready = ready;
     }
 
-    /// The open spool of a journal was closed with content: its sum is known, and the persister takes it on.
-    pub(super) fn completed(&mut self, journal: &JournalName, completed: SpoolId) {
-        self.metrics.spool_completed();
-        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed))
-        {
-            owned.replica.index.completed(completed, spool.sum());
-            owned.pending.push(completed);
+    /// A group lies in our log. It is sent to the peers, and counts once they have it; without peers at once.
+    fn written(&mut self, one: StagedGroup) {
+        let StagedGroup {
+            journal,
+            group,
+            waiting,
+            spool,
+            completed,
+            rolled,
+            grown,
+            proposal,
+            tail,
+            file,
+            before,
+        } = one;
+        if let Some(completed) = completed {
+            self.completed(&journal, completed);
         }
-        self.persist(completed);
-    }
-
-    fn publish(&mut self, staged: Vec<Staged>, now: Timestamp) {
-        for one in staged {
-            if let Some(completed) = one.completed {
-                self.completed(&one.journal, completed);
-            }
-            let Some(owned) = self.state.journals.get_mut(&one.journal) else { continue };
-            if let Some(spool) = one.spool.and_then(|spool| self.log.spool(spool)) {
-                owned.spool = Some(spool.id());
-                if spool.end() > spool.begin() {
-                    let journal = &one.journal;
-                    owned.publish(spool, &one.tail);
-                    owned.committed_at = now.secs();
-                    let gauge = owned.head.get_or_insert_with(|| self.metrics.write_head(journal));
-                    metrics::set_head(gauge, spool.end());
-                    let first = one.group.begin == spool.begin();
-                    let deadline = spool
-                        .first_append()
-                        .filter(|_| first)
-                        .and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
-                    if let Some(deadline) = deadline {
-                        self.state.wheel.set(journal, Due::Flush, deadline);
-                    }
-                    if !self.state.wheel.has(journal, Due::Rest) {
-                        self.state.wheel.set(journal, Due::Rest, now.secs().saturating_add(REST_SECONDS));
-                    }
-                }
-            }
-            let codec =
-                owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, |spool| spool.codec());
-            journal::answer(one.group, one.waiting, &one.before, codec);
-            self.state.make_ready(&one.journal);
+        let Some(owned) = self.state.journals.get_mut(&journal) else { return };
+        if spool.is_some() {
+            owned.spool = spool;
         }
+        let codec = owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, Spool::codec);
+        let after = group.registers.clone().unwrap_or_else(|| before.clone());
+        let end = group.end;
+        let length = end.distance_from(group.begin).unwrap_or(0);
+        let watermark = owned.veil.committed();
+        let round = Round { group, waiting, before: before.clone(), codec, end };
+        let Some(pipeline) = owned.line.pipeline() else {
+            // Nothing was committed, and nobody else holds the journal.
+            journal::answer(round.group, round.waiting, &round.before, codec);
+            self.state.make_ready(&journal);
+            return;
+        };
+        if !pipeline.links.is_empty() {
+            let proposal = proposal
+                .or_else(|| owned.spool.and_then(|spool| self.log.spool(spool)).map(journal::proposal));
+            if let Some(proposal) = proposal {
+                let payload = match file {
+                    Some((file, length)) => Payload::File { file, length },
+                    None => Payload::Memory(tail.clone()),
+                };
+                let messages = messages::Round {
+                    journal: &journal,
+                    rolled: rolled.map(|rolled| (rolled, &before)),
+                    payload,
+                    proposal,
+                    registers: &after,
+                    committed: watermark,
+                };
+                pipeline.told = pipeline.told.max(watermark);
+                self.background.send_round(&owned.replica, pipeline, messages);
+            }
+        }
+        pipeline.rounds.sent(round, length);
+        if let Some(extent) = grown {
+            owned.veil.hide(Veiled::Grown { extent, tail });
+        }
+        self.settle(&journal);
+        self.state.make_ready(&journal);
     }
 }
 
@@ -204,18 +271,22 @@ fn stage(
     before: Registers,
     spec: &JournalSpec,
     now: Timestamp,
-) -> Result<Staged, Error> {
+) -> Result<StagedGroup, Error> {
     let mut spool = None;
     let mut completed = None;
+    let mut rolled = None;
     if let (Some(begin), Some(epoch), Some(open)) = (group.roll, owned.epoch, owned.spool) {
         let registers = turn.spool(open).map(|open| open.registers().clone()).unwrap_or_default();
         let identity =
             Identity { journal: journal.clone(), create_revision: owned.replica.create_revision, epoch };
-        let rolled = turn.roll(open, Opening { identity, begin, codec: spec.fragment.codec, registers })?;
-        spool = Some(rolled.opened);
-        completed = rolled.completed;
+        let codec: Codec = spec.fragment.codec;
+        let rolling = turn.roll(open, Opening { identity, begin, codec, registers })?;
+        spool = Some(rolling.opened);
+        completed = rolling.completed;
+        rolled = Some(Rolling { begin, codec });
     }
     let mut tail = Vec::new();
+    let mut taken = None;
     if group.end > group.begin {
         // A group with content was decided in an epoch that has begun, and an epoch begins with a spool.
         let open = spool.or(owned.spool).ok_or(Error::UnknownSpool(SpoolId(0)))?;
@@ -223,11 +294,13 @@ fn stage(
         let registers = group.registers.as_ref();
         let committed = if let Some(Waiting { content: Content::Scratch { file }, ask, .. }) = waiting.first()
         {
+            taken = Some((Arc::clone(file), ask.length));
             let content = Source::File { file: &**file, length: ask.length };
-            turn.commit(open, Commit { content, registers, now })
+            turn.commit(open, Commit { content, registers, now, digest: None, durable: false })
         } else {
             tail = journal::gather(&group, waiting);
-            turn.commit(open, Commit { content: Source::Memory(&tail), registers, now })
+            let content = Source::Memory(&tail);
+            turn.commit(open, Commit { content, registers, now, digest: None, durable: false })
         };
         match committed {
             Ok(_) => spool = Some(open),
@@ -243,11 +316,29 @@ fn stage(
                     ..group
                 };
                 tail.clear();
+                taken = None;
             }
         }
     }
+    let is_grown = group.end > group.begin;
+    let changed = spool.and_then(|spool| turn.spool(spool));
+    let grown = changed.filter(|_| is_grown).map(journal::extent);
+    // Its sum is wanted by peers alone.
+    let proposal = changed.filter(|_| owned.place.has_peers()).map(journal::proposal);
     let waiting = owned.queue.drain(..group.verdicts.len()).collect();
-    Ok(Staged { journal: journal.clone(), group, waiting, spool, completed, tail, before })
+    Ok(StagedGroup {
+        journal: journal.clone(),
+        group,
+        waiting,
+        spool,
+        completed,
+        rolled,
+        grown,
+        proposal,
+        tail,
+        file: taken,
+        before,
+    })
 }
 
 /// What an asker is told of a fault of the disk: nothing was committed, and what it can do.
@@ -255,4 +346,22 @@ pub(super) fn refused(fault: &Error) -> Status {
     Status::resource_exhausted(format!(
         "{fault}; nothing was committed, try again when the disk has room and works"
     ))
+}
+
+/// What an asker is told while this broker does not hold its place among the members.
+fn not_held() -> Status {
+    Status::unavailable(
+        "this broker's lease is not confirmed, so that another may be the journal's primary by now; nothing was committed, try again",
+    )
+}
+
+impl std::fmt::Debug for StagedGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StagedGroup").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+/// The offset that a spool reaches, for what is hidden.
+pub(super) fn end_of(spool: Option<&Spool>) -> Offset {
+    spool.map_or(Offset::ZERO, Spool::end)
 }

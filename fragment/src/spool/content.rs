@@ -57,6 +57,8 @@ pub(crate) struct Layout {
     extents: Vec<Extent>,
     /// Which segment extents lie in: each from the index given, to the next.
     runs: Vec<(u32, Arc<Segment>)>,
+    /// How often content was cut off. What is behind a cut may be written over.
+    cuts: u32,
 }
 
 /// Content of one frame. It ends where the next begins.
@@ -73,7 +75,7 @@ struct Extent {
 /// Where a read goes.
 enum Plan {
     End,
-    File { file: Arc<dyn DiskFile>, first: u64, checks: Vec<u32>, in_file: u64 },
+    File { file: Arc<dyn DiskFile>, first: u64, checks: Vec<u32>, in_file: u64, cuts: u32 },
     Segment { file: Arc<dyn DiskFile>, segment: Arc<Segment>, pieces: Vec<Piece> },
 }
 
@@ -106,6 +108,12 @@ impl Layout {
         self.in_file = in_file;
         self.length = self.length.max(in_file);
         self.clear_extents();
+    }
+
+    /// Only what is in the content file is left, and that with these checks.
+    pub(crate) fn cut(&mut self, in_file: u64, checks: &[u32]) {
+        self.set_file(in_file, 0, checks);
+        self.cuts = self.cuts.wrapping_add(1);
     }
 
     /// Only what is in the content file is left.
@@ -192,8 +200,16 @@ impl Content {
             let rest = &mut buffer[filled..];
             let read = match self.plan(at, rest.len() as u64)? {
                 Plan::End => break,
-                Plan::File { file, first, checks, in_file } => {
-                    self.read_blocks(&*file, first, &checks, in_file, at, rest)?
+                Plan::File { file, first, checks, in_file, cuts } => {
+                    match self.read_blocks(&*file, first, &checks, in_file, at, rest)? {
+                        Ok(read) => read,
+                        // A block was cut meanwhile, and what was cut off written over: it has another check now.
+                        Err(_) if self.layout().cuts != cuts => 0,
+                        Err(damaged) => {
+                            self.mark_damaged();
+                            return Err(damaged);
+                        }
+                    }
                 }
                 Plan::Segment { file, segment, pieces } => {
                     self.read_extents(&*file, &segment, &pieces, at, rest)?
@@ -273,12 +289,13 @@ impl Content {
         let first = position / BLOCK_LENGTH;
         let blocks = first as usize..end.div_ceil(BLOCK_LENGTH) as usize;
         let checks = layout.blocks.get(blocks).unwrap_or_default().to_vec();
-        let in_file = layout.in_file;
+        let (in_file, cuts) = (layout.in_file, layout.cuts);
         drop(layout);
         let file = self.open(Open::Read)?;
-        Ok(Plan::File { file, first, checks, in_file })
+        Ok(Plan::File { file, first, checks, in_file, cuts })
     }
 
+    /// The inner error says that what was read does not check.
     fn read_blocks(
         &self,
         file: &dyn DiskFile,
@@ -287,7 +304,7 @@ impl Content {
         in_file: u64,
         position: u64,
         buffer: &mut [u8],
-    ) -> Result<usize, Error> {
+    ) -> Result<Result<usize, Error>, Error> {
         let mut scratch = Vec::new();
         let mut filled = 0;
         for (index, check) in checks.iter().enumerate() {
@@ -306,15 +323,14 @@ impl Content {
             let read = read.map_err(|error| self.unreadable(Name::Content(self.spool), error))?;
             if read < length || crc32c::crc32c(block) != *check {
                 target.fill(0);
-                self.mark_damaged();
-                return Err(self.damaged(start));
+                return Ok(Err(self.damaged(start)));
             }
             if !whole {
                 target.copy_from_slice(&scratch[skip..skip + wanted]);
             }
             filled += wanted;
         }
-        if filled == 0 { Err(self.damaged(position)) } else { Ok(filled) }
+        Ok(if filled == 0 { Err(self.damaged(position)) } else { Ok(filled) })
     }
 
     fn read_extents(

@@ -64,7 +64,16 @@ pub struct SpoolLog {
     /// What the current turn took out of the lists of spools to carry.
     carried: Vec<(u64, SpoolId)>,
     last_turn_bytes: u64,
+    /// What the current turn commits durably.
+    durable: Vec<SpoolId>,
+    /// Content files and segments that durable commits rest on.
     unsynced: Vec<Arc<dyn DiskFile>>,
+    /// Why not all of them are there.
+    unsyncable: Option<Error>,
+    /// Whether the segments of earlier processes were collected for it.
+    rests_on_recovered: bool,
+    /// Whether durable commits were written since they were last asked for.
+    wants_sync: bool,
     /// Whether files were made since they were last synced.
     unsynced_names: bool,
     scratch: Vec<u8>,
@@ -76,17 +85,27 @@ pub struct SpoolLog {
 pub struct Unsynced {
     /// Content files before the segment that names what is in them.
     files: Vec<Arc<dyn DiskFile>>,
+    /// A file could not be opened for it.
+    fault: Option<Error>,
     names: bool,
     volume: Arc<Volume>,
 }
 
 impl Unsynced {
+    /// Whether no durable commit was written since the last one was taken: there is nothing to sync.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.fault.is_none()
+    }
+
     /// Makes it durable. It blocks.
     ///
     /// # Errors
     /// When the disk refuses. Then nobody knows what of it is durable, and a later sync does not tell either: the
     /// spools concerned are not to be acknowledged any more.
     pub fn sync(self) -> Result<(), Error> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         let folder = self.volume.folder();
         for file in &self.files {
             file.sync_data().map_err(Error::disk("sync a file of", folder))?;
@@ -102,6 +121,8 @@ struct OwnSegment {
     segment: Arc<Segment>,
     /// Spools whose newest `open` may lie here.
     opened: Vec<SpoolId>,
+    /// Whether all that was written to it was handed to [`SpoolLog::take_unsynced`].
+    synced: bool,
 }
 
 /// The segment that is written to.
@@ -154,7 +175,11 @@ impl SpoolLog {
             undo: Vec::new(),
             carried: Vec::new(),
             last_turn_bytes: 0,
+            durable: Vec::new(),
             unsynced: Vec::new(),
+            unsyncable: None,
+            rests_on_recovered: false,
+            wants_sync: false,
             unsynced_names: false,
             scratch: Vec::new(),
         }
@@ -230,14 +255,61 @@ impl SpoolLog {
         !self.unwritten.is_empty() || self.carry_target().is_some()
     }
 
-    /// What turns have written since the last call, to be synced on any thread that may block. Kept only by a
-    /// [`durable`](super::volume::Layout::durable) layout.
+    /// What the [durable](Commit::durable) commits rest on that turns have written since the last call, to be synced on
+    /// any thread that may block: the content files of their spools, segments, and names of files. It may be
+    /// [empty](Unsynced::is_empty).
     pub fn take_unsynced(&mut self) -> Unsynced {
-        let mut files = std::mem::take(&mut self.unsynced);
-        if let Some(current) = self.current.as_ref().filter(|_| self.volume.layout().durable) {
-            files.push(Arc::clone(&current.file));
+        let volume = Arc::clone(&self.volume);
+        let mut taken = Unsynced { files: Vec::new(), fault: None, names: false, volume };
+        if std::mem::take(&mut self.wants_sync) {
+            taken.files = std::mem::take(&mut self.unsynced);
+            taken.fault = self.unsyncable.take();
+            taken.names = std::mem::take(&mut self.unsynced_names);
+            if let (Some(current), Some(own)) = (&self.current, self.segments.back_mut()) {
+                own.synced = true;
+                taken.files.push(Arc::clone(&current.file));
+            }
         }
-        Unsynced { files, names: std::mem::take(&mut self.unsynced_names), volume: Arc::clone(&self.volume) }
+        taken
+    }
+
+    /// The turn was written: collects what its durable commits rest on. That is all of their spools, also what was
+    /// committed to them by turns that asked for nothing.
+    fn keep_unsynced(&mut self) {
+        for id in self.durable.drain(..) {
+            self.wants_sync = true;
+            let Some(spool) = self.spools.get_mut(&id).filter(|spool| spool.unsynced) else { continue };
+            match spool.content.file_for_writing() {
+                Ok(file) => {
+                    spool.unsynced = false;
+                    self.unsynced.push(file);
+                }
+                Err(error) => self.unsyncable = Some(error),
+            }
+        }
+        if !self.wants_sync {
+            return;
+        }
+        if !std::mem::replace(&mut self.rests_on_recovered, true) {
+            self.volume.has_durable();
+            self.unsynced_names = true;
+            for segment in self.volume.recovered() {
+                match segment.file(&self.volume) {
+                    Ok(file) => self.unsynced.push(file),
+                    Err(error) => self.unsyncable = Some(error),
+                }
+            }
+        }
+        let behind = self.segments.len().saturating_sub(1);
+        for own in self.segments.iter_mut().take(behind).filter(|own| !own.synced) {
+            match own.segment.file(&self.volume) {
+                Ok(file) => {
+                    own.synced = true;
+                    self.unsynced.push(file);
+                }
+                Err(error) => self.unsyncable = Some(error),
+            }
+        }
     }
 
     /// The segment that the turn goes to, begun if need be.
@@ -285,15 +357,10 @@ impl SpoolLog {
             own.segment.let_rest(&self.volume);
         }
         let segment = Arc::new(Segment::with_file(sequence, Arc::clone(&file)));
-        self.segments.push_back(OwnSegment { segment, opened: Vec::new() });
+        self.segments.push_back(OwnSegment { segment, opened: Vec::new(), synced: false });
         self.unsynced_names = true;
         let salt = Salt(mix(self.volume.layout().seed ^ mix(sequence)));
-        // The one before is left to the sync of who asks for durability.
-        if let Some(before) = self.current.replace(Current { file, salt, length: 0, torn: false })
-            && self.volume.layout().durable
-        {
-            self.unsynced.push(before.file);
-        }
+        self.current = Some(Current { file, salt, length: 0, torn: false });
         Ok(())
     }
 
@@ -336,6 +403,7 @@ impl Spool {
             pin: None,
             turn: 0,
             stuck: false,
+            unsynced: false,
         }
     }
 

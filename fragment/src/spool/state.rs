@@ -126,6 +126,11 @@ impl SpoolState {
         &self.committed
     }
 
+    /// The digest of what is committed.
+    pub const fn digest(&self) -> &Digest {
+        &self.committed_digest
+    }
+
     /// The registers.
     pub const fn registers(&self) -> &Registers {
         &self.registers

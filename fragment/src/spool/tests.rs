@@ -22,6 +22,7 @@ use crate::disk::MemoryDisk;
 use crate::error::Error;
 
 mod damage;
+mod follow;
 mod model;
 mod turns;
 
@@ -113,5 +114,5 @@ fn commit(log: &mut SpoolLog, spool: SpoolId, bytes: &[u8]) {
 
 fn stage(turn: &mut super::log::Turn<'_>, spool: SpoolId, bytes: &[u8]) -> Result<super::log::Grown, Error> {
     let chunks: Vec<Bytes> = bytes.chunks(5000).map(Bytes::copy_from_slice).collect();
-    turn.commit(spool, Commit { content: Source::Memory(&chunks), registers: None, now: now() })
+    turn.commit(spool, Commit::new(Source::Memory(&chunks), now()))
 }

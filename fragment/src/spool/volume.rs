@@ -39,7 +39,7 @@ pub struct Layout {
     /// What the salts of segments are made of: random, and new for each process. Nobody who writes content may know
     /// it.
     pub seed: u64,
-    /// Whether turns remember which files they wrote, for [`super::log::SpoolLog::take_unsynced`].
+    /// Whether all commits are durable; otherwise those are that [say so](super::log::Commit::durable).
     pub durable: bool,
 }
 
@@ -74,6 +74,8 @@ pub struct Volume {
     trash: Mutex<VecDeque<Trash>>,
     /// One sweep at a time, so that what is removed is removed in order.
     sweeping: Mutex<()>,
+    /// Whether durable commits were written: then no content goes before its release is synced.
+    durable: AtomicBool,
     /// Files written since the last sweep that removed a segment.
     unsynced: Mutex<BTreeSet<Name>>,
     /// Files that were opened, and are to be closed when they rest.
@@ -144,6 +146,7 @@ impl Volume {
             empty_recovered: AtomicBool::new(false),
             trash: Mutex::default(),
             sweeping: Mutex::default(),
+            durable: AtomicBool::new(layout.durable),
             unsynced: Mutex::default(),
             opened: Mutex::default(),
         })
@@ -225,6 +228,16 @@ impl Volume {
         self.unsynced.lock().insert(name);
     }
 
+    /// Notes that there are commits which are to survive a loss of power.
+    pub(crate) fn has_durable(&self) {
+        self.durable.store(true, Ordering::Relaxed);
+    }
+
+    /// Segments of earlier processes, oldest first. Nobody may have synced them.
+    pub(crate) fn recovered(&self) -> Vec<Arc<Segment>> {
+        self.recovered.lock().iter().cloned().collect()
+    }
+
     /// Takes over the segments that recovery found, oldest first.
     pub(crate) fn recover(&self, segments: impl IntoIterator<Item = Arc<Segment>>) {
         self.recovered.lock().extend(segments);
@@ -289,7 +302,7 @@ impl Volume {
             }
             Trash::Content(spool, content) => {
                 // A spool whose release was lost with the power would be found without its content.
-                if self.layout.durable {
+                if self.durable.load(Ordering::Relaxed) {
                     self.sync()?;
                 }
                 if Arc::strong_count(content) > 1 {

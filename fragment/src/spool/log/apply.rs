@@ -75,10 +75,9 @@ impl SpoolLog {
                         extent.publish(layout, segment);
                     }
                 }),
-                Change::Cut { in_file, checks } => spool.content.publish(|layout| {
-                    layout.set_file(in_file, 0, &checks);
-                    layout.clear_extents();
-                }),
+                Change::Cut { in_file, checks } => {
+                    spool.content.publish(|layout| layout.cut(in_file, &checks));
+                }
                 Change::Pinned | Change::Gone => {}
             }
             if pins {
@@ -104,6 +103,7 @@ impl SpoolLog {
     /// The turn was not written: nothing happened.
     pub(super) fn revert(&mut self) {
         self.changes.clear();
+        self.durable.clear();
         while let Some((id, undo)) = self.undo.pop() {
             match undo {
                 Undo::Created => {

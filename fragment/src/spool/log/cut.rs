@@ -39,10 +39,11 @@ impl Turn<'_> {
     /// A spool that keeps nothing is released if it was complete; if it was open it begins anew, empty. The
     /// registers stay what they are: who knows them better opens the next spool with them.
     ///
-    /// It reads the whole spool, and is for when a journal starts, before anyone reads it.
+    /// Readers may go on below `at`. The spool can be [rolled](Turn::roll) in the same turn, and grows in a later one.
+    /// It reads the whole spool.
     ///
     /// # Errors
-    /// When the bytes cannot be read or put aside; the spool is what it was then.
+    /// When this turn has committed to it, or the bytes cannot be read or put aside; the spool is what it was then.
     pub fn cut(&mut self, id: SpoolId, at: Offset) -> Result<Option<Quarantined>, Error> {
         let spool = self.log.spools.get(&id).ok_or(Error::UnknownSpool(id))?;
         let (begin, end) = (spool.begin(), spool.end());
@@ -50,7 +51,8 @@ impl Turn<'_> {
         if at >= end {
             return Ok(None);
         }
-        if spool.turn == self.log.turn {
+        // Carried forward by this turn it still has the content that readers see; grown or cut it has not.
+        if spool.content.length() != spool.length() {
             return Err(Error::Staged(id));
         }
         self.room(0)?;
@@ -71,8 +73,9 @@ impl Turn<'_> {
     /// Stages a spool anew with the first `keep` bytes of its content, all in its content file.
     fn keep(&mut self, id: SpoolId, keep: u64, complete: bool) -> Result<(), Error> {
         let spool = self.log.spools.get(&id).ok_or(Error::UnknownSpool(id))?;
-        let in_file = spool.state.file.length;
         let content = Arc::clone(&spool.content);
+        // As far as it was published: what this turn has put behind that is the same, and is written again.
+        let in_file = content.layout().in_file;
         let path = self.log.volume.path(Name::Content(id));
         let file = if keep > in_file { Some(content.file_for_writing()?) } else { None };
         let (mut digest, mut blocks, mut checks) = (Digest::new(), Blocks::default(), Vec::new());
@@ -92,8 +95,8 @@ impl Turn<'_> {
             digest.update(&buffer);
             blocks.push(&buffer, &mut checks);
         }
-        if let Some(file) = file {
-            self.log.wrote_content(id, file);
+        if file.is_some() {
+            self.log.wrote_content(id);
         }
 
         let sum = digest.sum();

@@ -25,11 +25,11 @@ const HASH_ASIDE: usize = 512 << 10;
 
 impl SpoolLog {
     /// Notes that a content file was written.
-    pub(super) fn wrote_content(&mut self, id: SpoolId, file: Arc<dyn DiskFile>) {
+    pub(super) fn wrote_content(&mut self, id: SpoolId) {
         self.volume.written(Name::Content(id));
-        if self.volume.layout().durable {
-            self.unsynced_names = true;
-            self.unsynced.push(file);
+        self.unsynced_names = true;
+        if let Some(spool) = self.spools.get_mut(&id) {
+            spool.unsynced = true;
         }
     }
 
@@ -86,12 +86,12 @@ impl SpoolLog {
         &mut self,
         id: SpoolId,
         chunks: &[Bytes],
-        digest: &mut Digest,
+        digest: Option<&mut Digest>,
     ) -> Result<(u32, (Blocks, FileChange)), Error> {
         let mut file = FileWriter::new(self, id)?;
         let slices: Vec<&[u8]> = chunks.iter().map(|chunk| &**chunk).collect();
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        let check = if length < HASH_ASIDE {
+        let check = if length < HASH_ASIDE || digest.is_none() {
             file.write(&slices)?;
             check_of(chunks, digest)
         } else {
@@ -112,7 +112,7 @@ impl SpoolLog {
         id: SpoolId,
         source: &dyn DiskFile,
         length: u64,
-        digest: &mut Digest,
+        mut digest: Option<&mut Digest>,
     ) -> Result<(u32, (Blocks, FileChange)), Error> {
         let mut file = FileWriter::new(self, id)?;
         let mut buffer = vec![0; usize::try_from(length).unwrap_or(COPY_LENGTH).min(COPY_LENGTH)];
@@ -125,7 +125,9 @@ impl SpoolLog {
             if read < part {
                 return Err(Error::ShortContent { have: position + read as u64, expected: length });
             }
-            digest.update(buffer);
+            if let Some(digest) = &mut digest {
+                digest.update(buffer);
+            }
             check = crc32c::crc32c_append(check, buffer);
             file.write(&[buffer])?;
             position += part as u64;
@@ -169,16 +171,18 @@ impl FileWriter {
     }
 
     fn finish(self, log: &mut SpoolLog) -> (Blocks, FileChange) {
-        log.wrote_content(self.id, self.file);
+        log.wrote_content(self.id);
         (self.blocks, FileChange { in_file: self.blocks.length, first: self.first, checks: self.checks })
     }
 }
 
-/// The check of content, which the digest takes in.
-pub(super) fn check_of(chunks: &[Bytes], digest: &mut Digest) -> u32 {
+/// The check of content, which the digest takes in unless it is known.
+pub(super) fn check_of(chunks: &[Bytes], mut digest: Option<&mut Digest>) -> u32 {
     let mut check = 0;
     for chunk in chunks {
-        digest.update(chunk);
+        if let Some(digest) = &mut digest {
+            digest.update(chunk);
+        }
         check = crc32c::crc32c_append(check, chunk);
     }
     check

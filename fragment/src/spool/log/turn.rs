@@ -28,7 +28,7 @@ pub struct Turn<'a> {
 }
 
 /// Growth of a spool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Commit<'a> {
     /// What it grows by.
     pub content: Source<'a>,
@@ -36,6 +36,17 @@ pub struct Commit<'a> {
     pub registers: Option<&'a Registers>,
     /// The present time.
     pub now: Timestamp,
+    /// The spool's digest with the content, where it is known; otherwise it is computed.
+    pub digest: Option<Digest>,
+    /// Whether it is to survive a loss of power: [`SpoolLog::take_unsynced`] then has what it rests on.
+    pub durable: bool,
+}
+
+impl<'a> Commit<'a> {
+    /// Growth by content alone, that need not survive a loss of power.
+    pub const fn new(content: Source<'a>, now: Timestamp) -> Self {
+        Self { content, registers: None, now, digest: None, durable: false }
+    }
 }
 
 /// Where content comes from.
@@ -114,13 +125,19 @@ impl<'a> Turn<'a> {
     /// Extends a spool.
     ///
     /// # Errors
-    /// When the spool cannot grow, or its content file or the segment cannot be written.
+    /// When the spool cannot grow, as it does not in the turn that [cuts](Turn::cut) it, or its content file or the
+    /// segment cannot be written.
     pub fn commit(&mut self, id: SpoolId, commit: Commit<'_>) -> Result<Grown, Error> {
         let length = commit.content.length();
         let layout = *self.log.volume.layout();
         let spool = self.log.spools.get(&id).ok_or(Error::UnknownSpool(id))?;
         let Phase::Open(digest) = &spool.state.phase else { return Err(Error::Completed(id)) };
-        let mut digest = digest.clone();
+        // What was cut off lies in the content file until the cut is written: nothing may be written over it before.
+        if spool.length() < spool.content.length() {
+            return Err(Error::Staged(id));
+        }
+        let computes = commit.digest.is_none();
+        let mut digest = commit.digest.unwrap_or_else(|| digest.clone());
         let begin = spool.end();
         let end = begin.plus(length).ok_or_else(|| Error::OffsetOverflow {
             journal: spool.identity.journal.clone(),
@@ -130,6 +147,12 @@ impl<'a> Turn<'a> {
         if length == 0 && commit.registers.is_none() {
             return Ok(Grown { begin, end });
         }
+        debug_assert!(
+            computes || digest.length() == spool.length() + length,
+            "a digest of {} bytes, where the spool has {} and grows by {length}",
+            digest.length(),
+            spool.length()
+        );
         let large = length >= layout.large_commit || matches!(commit.content, Source::File { .. });
         let staged = spool.turn == self.log.turn;
         let inline = spool.length() - spool.state.file.length;
@@ -148,15 +171,16 @@ impl<'a> Turn<'a> {
         self.room(if in_file { 0 } else { length })?;
         self.log.segment()?;
 
+        let hashed = computes.then_some(&mut digest);
         let (check, file) = match commit.content {
             _ if length == 0 => (0, None),
             Source::Memory(chunks) if in_file => {
-                let (check, file) = self.log.write_file(id, chunks, &mut digest)?;
+                let (check, file) = self.log.write_file(id, chunks, hashed)?;
                 (check, Some(file))
             }
-            Source::Memory(chunks) => (check_of(chunks, &mut digest), None),
+            Source::Memory(chunks) => (check_of(chunks, hashed), None),
             Source::File { file, length } if in_file => {
-                let (check, change) = self.log.copy_file(id, file, length, &mut digest)?;
+                let (check, change) = self.log.copy_file(id, file, length, hashed)?;
                 (check, Some(change))
             }
             Source::File { .. } => return Err(Error::Staged(id)),
@@ -202,6 +226,9 @@ impl<'a> Turn<'a> {
             None => Change::Extent(Extent { at: position(at), check, length }),
         };
         self.log.changes.push((id, change));
+        if commit.durable || self.log.volume.layout().durable {
+            self.log.durable.push(id);
+        }
         Ok(Grown { begin, end })
     }
 
@@ -285,6 +312,10 @@ impl<'a> Turn<'a> {
         let sequence = log.segments.back().map_or(0, |own| own.segment.sequence);
         log.volume.written(Name::Segment(sequence));
         log.last_turn_bytes = bytes;
+        if let Some(own) = log.segments.back_mut() {
+            own.synced = false;
+        }
+        log.keep_unsynced();
         log.apply();
         Ok(Written { bytes })
     }

@@ -173,6 +173,8 @@ impl Builder<'_> {
             pin,
             turn: 0,
             stuck: false,
+            // Of an earlier process nobody knows.
+            unsynced: replayed.in_file > 0,
         })
     }
 }

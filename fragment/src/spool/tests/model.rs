@@ -264,9 +264,9 @@ impl World {
                         let chunks: Vec<Bytes> = bytes.chunks(5000).map(Bytes::copy_from_slice).collect();
                         let changed = (*value > 0 && *length > 0).then(|| registers(*value));
                         let commit = Commit {
-                            content: Source::Memory(&chunks),
                             registers: changed.as_ref(),
-                            now: now(),
+                            durable: length % 2 == 0,
+                            ..Commit::new(Source::Memory(&chunks), now())
                         };
                         let grown = turn.commit(id, commit)?;
                         assert_eq!(grown.begin.get().cast_unsigned(), state.head());

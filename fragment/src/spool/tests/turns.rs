@@ -314,8 +314,7 @@ fn content_comes_out_of_a_file() {
     let scratch = disk.open(&PathBuf::from("/data/scratch"), Open::Create).expect("made");
     let bytes = content(5, 200_000);
     scratch.write_all_at(&bytes, 0).expect("written");
-    let from =
-        |length| Commit { content: Source::File { file: &*scratch, length }, registers: None, now: now() };
+    let from = |length| Commit::new(Source::File { file: &*scratch, length }, now());
     let mut turn = log.turn();
     let error = turn.commit(spool, from(200_001)).expect_err("too short");
     assert!(matches!(error, Error::ShortContent { have: 200_000, expected: 200_001 }), "{error}");
