@@ -78,8 +78,9 @@ impl Client {
     }
 
     async fn append_whole(&self, request: wire::AppendRequest, content: Bytes) -> Result<Appended, Error> {
+        let journal = request.journal.clone();
         let messages = content::whole(request, content);
-        outcome(self.answer(CALL, self.transport.append(messages)).await?)
+        outcome(self.answer(CALL, self.transport.append(&journal, messages)).await?)
     }
 
     async fn append_parts(
@@ -87,8 +88,9 @@ impl Client {
         request: wire::AppendRequest,
         parts: content::Parts,
     ) -> Result<Appended, Error> {
+        let journal = request.journal.clone();
         let (messages, failure) = content::streamed(request, parts);
-        let answer = self.transport.append(messages).await;
+        let answer = self.transport.append(&journal, messages).await;
         // What the broker made of content that broke off is a consequence; the cause is the content.
         if let Some(failure) = failure.take() {
             return Err(Error::Content(failure));

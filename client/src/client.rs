@@ -11,6 +11,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use tonic::Status;
 
+use crate::network::Network;
 use crate::transport::Transport;
 use crate::{Error, connect};
 
@@ -52,8 +53,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the broker at an address such as `http://localhost:8080`. It connects with the first call,
-    /// and again after a loss.
+    /// A client of the brokers at an address such as `http://localhost:8080`, or at several with commas between them. It connects
+    /// with the first call, and again after a loss; of several addresses the next one is used when one cannot be reached.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl Client {
     ///
     /// Outside of a tokio runtime, which the channel belongs to.
     pub fn connect(address: &str) -> Result<Self, Error> {
-        connect::stub(address).map(|stub| Self::new(Transport::Network(stub)))
+        Network::new(address, connect::entropy()).map(|network| Self::new(Transport::Network(network)))
     }
 
     /// A client of a broker in this process, with no transport in between.
@@ -74,6 +75,25 @@ impl Client {
     fn new(transport: Transport) -> Self {
         let seeds = Arc::new(AtomicU64::new(connect::entropy()));
         Self { transport, options: Options::default(), seeds }
+    }
+
+    /// The same client with reads that go to replicas of this zone where there are any. It learns routes anew.
+    #[must_use]
+    pub fn in_zone(mut self, zone: &str) -> Self {
+        if let Transport::Network(network) = &self.transport {
+            self.transport = Transport::Network(network.in_zone(zone));
+        }
+        self
+    }
+
+    /// The same client with every call sent to the address it was made with, which passes it on. For addresses that stand for
+    /// brokers whose own endpoints are out of reach, and for who wants to know what one broker says.
+    #[must_use]
+    pub fn without_routing(mut self) -> Self {
+        if let Transport::Network(network) = &self.transport {
+            self.transport = Transport::Network(network.without_routing());
+        }
+        self
     }
 
     /// How patient the client is.

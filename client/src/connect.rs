@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use courant_proto::wire::journal_client::JournalClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Error;
 
-/// Largest message that is accepted: that of a listing with many journals, as other clients accept.
-const MAX_DECODE_BYTES: usize = 16 << 20;
 /// How far a broker may run ahead of one reader.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// How far it may run ahead of all of them together. A multiple of the stream's, so that a reader which
@@ -20,8 +17,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// A stub over a channel that connects when it is first used, and again when it must.
-pub(crate) fn stub(address: &str) -> Result<JournalClient<Channel>, Error> {
+/// A channel that connects when it is first used, and again when it must.
+pub(crate) fn channel(address: &str) -> Result<Channel, Error> {
     let refuse = |reason: String| Error::Address { address: address.to_owned(), reason };
     let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|err| refuse(err.to_string()))?;
     match endpoint.uri().scheme_str() {
@@ -33,7 +30,7 @@ pub(crate) fn stub(address: &str) -> Result<JournalClient<Channel>, Error> {
     if endpoint.uri().host().is_none_or(str::is_empty) {
         return Err(refuse("the host is missing".to_owned()));
     }
-    let channel = endpoint
+    Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE_IDLE))
@@ -41,8 +38,7 @@ pub(crate) fn stub(address: &str) -> Result<JournalClient<Channel>, Error> {
         .tcp_keepalive_retries(Some(KEEPALIVE_PROBES))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_lazy();
-    Ok(JournalClient::new(channel).max_decoding_message_size(MAX_DECODE_BYTES))
+        .connect_lazy())
 }
 
 /// A seed for the pauses between attempts, different in every process.
@@ -60,7 +56,7 @@ mod tests {
 
     #[tokio::test]
     async fn addresses() {
-        let reason = |address: &str| match stub(address) {
+        let reason = |address: &str| match channel(address) {
             Ok(_) => String::new(),
             Err(Error::Address { reason, .. }) => reason,
             Err(other) => panic!("{other}"),

@@ -14,25 +14,33 @@
 //! | [`Client::apply`] | creates, updates and deletes journals |
 //! | [`Client::fragments`], [`Client::fragment_pages`] | the fragments of a journal |
 //! | [`Client::store_health`] | whether a fragment store works |
+//! | [`Client::members`], [`Client::lineage`] | the brokers of a cluster, and who held a journal last; of Courant's brokers alone |
+//!
+//! Over a network a client learns from answers where journals are, and sends appends to the primary and reads to a member near it
+//! ([`Client::in_zone`]). The address it was made with serves everything else, and stands in wherever a broker cannot be reached.
 //!
 //! Requests and what comes back are the messages of the protocol, [`courant_proto::wire`]. Answers are held
 //! against the protocol before they are handed out. What a broker refuses is an [`Error::Refused`] with the
 //! status and all that came with it; [`Error::is_transient`] tells what is worth another try.
 //!
 //! Reads go through brokers, which fetch stored fragments themselves; to have a client fetch them from the store
-//! directly is not built yet, and neither are routing to the primary, credentials and TLS.
+//! directly is not built yet, and neither are credentials and TLS.
 
 mod append;
 mod backoff;
 mod check;
 mod client;
+mod cluster;
 mod connect;
+mod endpoint;
 mod error;
 #[cfg(test)]
 mod fake;
 mod fragments;
 mod list;
+mod network;
 mod read;
+mod routes;
 mod transport;
 
 pub use self::append::{Appended, Appender, Content};

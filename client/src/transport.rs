@@ -3,26 +3,26 @@
 #[cfg(test)]
 mod tests;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use courant_proto::service::{AppendRequests, JournalService};
 use courant_proto::wire;
-use courant_proto::wire::journal_client::JournalClient;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, Stream};
-use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, future};
 use tonic::Status;
-use tonic::transport::Channel;
+
+use crate::network::Network;
 
 /// Answers of a streaming call.
 pub(crate) type Answers<T> = BoxStream<'static, Result<T, Status>>;
+/// The answer of any other.
+pub(crate) type Answer<T> = BoxFuture<'static, Result<T, Status>>;
 
 /// Where calls go. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Transport {
-    Network(JournalClient<Channel>),
+    Network(Network),
     InProcess(Arc<dyn JournalService>),
 }
 
@@ -30,99 +30,72 @@ impl Transport {
     pub(crate) fn read(&self, request: wire::ReadRequest) -> Answers<wire::ReadResponse> {
         match self {
             Self::InProcess(service) => service.read(request),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                async move { stub.read(request).await.map(tonic::Response::into_inner) }
-                    .try_flatten_stream()
-                    .boxed()
-            }
+            Self::Network(network) => network.read(request),
         }
     }
 
     pub(crate) fn list(&self, request: wire::ListRequest) -> Answers<wire::ListResponse> {
         match self {
             Self::InProcess(service) => service.list(request),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                async move { stub.list(request).await.map(tonic::Response::into_inner) }
-                    .try_flatten_stream()
-                    .boxed()
-            }
+            Self::Network(network) => network.list(request),
         }
     }
 
-    /// An `Err` among the requests ends them without the intent to commit, which rolls the append back.
-    pub(crate) fn append(
-        &self,
-        requests: AppendRequests,
-    ) -> BoxFuture<'static, Result<wire::AppendResponse, Status>> {
+    /// An `Err` among the requests ends them without the intent to commit, which rolls the append back. The journal is the one that
+    /// the first of them names.
+    pub(crate) fn append(&self, journal: &str, requests: AppendRequests) -> Answer<wire::AppendResponse> {
         match self {
             Self::InProcess(service) => service.append(requests),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                let requests = UntilError(Some(requests));
-                async move { stub.append(requests).await.map(tonic::Response::into_inner) }.boxed()
-            }
+            Self::Network(network) => network.append(journal, requests),
         }
     }
 
-    pub(crate) fn apply(
-        &self,
-        request: wire::ApplyRequest,
-    ) -> BoxFuture<'static, Result<wire::ApplyResponse, Status>> {
+    pub(crate) fn apply(&self, request: wire::ApplyRequest) -> Answer<wire::ApplyResponse> {
         match self {
             Self::InProcess(service) => service.apply(request),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                async move { stub.apply(request).await.map(tonic::Response::into_inner) }.boxed()
-            }
+            Self::Network(network) => network.apply(request),
         }
     }
 
-    pub(crate) fn list_fragments(
-        &self,
-        request: wire::FragmentsRequest,
-    ) -> BoxFuture<'static, Result<wire::FragmentsResponse, Status>> {
+    pub(crate) fn list_fragments(&self, request: wire::FragmentsRequest) -> Answer<wire::FragmentsResponse> {
         match self {
             Self::InProcess(service) => service.list_fragments(request),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                async move { stub.list_fragments(request).await.map(tonic::Response::into_inner) }.boxed()
-            }
+            Self::Network(network) => network.list_fragments(request),
         }
     }
 
     pub(crate) fn fragment_store_health(
         &self,
         request: wire::FragmentStoreHealthRequest,
-    ) -> BoxFuture<'static, Result<wire::FragmentStoreHealthResponse, Status>> {
+    ) -> Answer<wire::FragmentStoreHealthResponse> {
         match self {
             Self::InProcess(service) => service.fragment_store_health(request),
-            Self::Network(stub) => {
-                let mut stub = stub.clone();
-                async move { stub.fragment_store_health(request).await.map(tonic::Response::into_inner) }
-                    .boxed()
-            }
+            Self::Network(network) => network.fragment_store_health(request),
+        }
+    }
+
+    pub(crate) fn members(
+        &self,
+        request: wire::courant::MembersRequest,
+    ) -> Answer<wire::courant::MembersResponse> {
+        match self {
+            Self::InProcess(_) => unserved(),
+            Self::Network(network) => network.members(request),
+        }
+    }
+
+    pub(crate) fn lineage(
+        &self,
+        request: wire::courant::LineageRequest,
+    ) -> Answer<wire::courant::LineageResponse> {
+        match self {
+            Self::InProcess(_) => unserved(),
+            Self::Network(network) => network.lineage(request),
         }
     }
 }
 
-/// Requests up to the first error. A network carries no error of a client, so it becomes an early end.
-struct UntilError(Option<AppendRequests>);
-
-impl Stream for UntilError {
-    type Item = wire::AppendRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(requests) = &mut self.0 else {
-            return Poll::Ready(None);
-        };
-        match ready!(requests.poll_next_unpin(cx)) {
-            Some(Ok(request)) => Poll::Ready(Some(request)),
-            Some(Err(_)) | None => {
-                self.0 = None;
-                Poll::Ready(None)
-            }
-        }
-    }
+/// Within a process there is the journal service alone.
+fn unserved<T: Send + 'static>() -> Answer<T> {
+    future::ready(Err(Status::unimplemented("questions about the cluster are asked over a network"))).boxed()
 }

@@ -87,12 +87,13 @@ impl Appender {
     async fn send(&mut self, message: wire::AppendRequest) -> Result<(), Error> {
         if let State::Idle(request) = &mut self.state {
             let (messages, receiver) = mpsc::channel(QUEUED_MESSAGES);
+            let journal = request.journal.clone();
             // There is room: the channel is new.
             let _ = messages.try_send(Ok(std::mem::take(&mut **request)));
             let requests = Box::pin(stream::unfold(receiver, async |mut receiver| {
                 receiver.recv().await.map(|message| (message, receiver))
             }));
-            let answer = self.transport.append(requests);
+            let answer = self.transport.append(&journal, requests);
             self.state = State::Open { messages, answer };
         }
         let State::Open { messages, answer } = &mut self.state else {

@@ -272,4 +272,25 @@ table! {
         header "header": Always,
         store_health_error "store_health_error": Plain,
     }
+
+    wire::courant::MembersResponse { header "header": Always, members "members": List<Item> }
+    wire::courant::members_response::Member {
+        spec "spec": Always,
+        create_revision "create_revision": Wide,
+        replicas "replicas": Plain,
+        primaries "primaries": Plain,
+        version "version": Plain,
+        suspected_by "suspected_by": List<Item>,
+        leader "leader": Plain,
+    }
+    wire::courant::LineageResponse {
+        status "status": Enum<wire::Status>,
+        header "header": Always,
+        epoch "epoch": Wide,
+        begin "begin": Wide,
+        members "members": List<Item>,
+        stored "stored": Wide,
+        sealed "sealed": Plain,
+        end "end": Wide,
+    }
 }
