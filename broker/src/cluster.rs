@@ -1,0 +1,88 @@
+//! The `courant.Cluster` service: what operators ask of any broker. It changes nothing, and asks no peer.
+
+mod members;
+
+use std::sync::Arc;
+
+use courant_proto::id::ProcessId;
+use courant_proto::name::RequestName;
+use courant_proto::status::Status as Outcome;
+use courant_proto::wire;
+use courant_proto::wire::courant;
+use courant_proto::wire::courant::cluster_server::{Cluster, ClusterServer};
+use tonic::{Request, Response, Status};
+
+use crate::broker::Broker;
+use crate::lineage;
+use crate::lineage::record::Epoch;
+use crate::shared::Shared;
+use members::Known;
+
+/// The service of one broker. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct ClusterGrpc(Arc<Shared>);
+
+impl Broker {
+    /// The service of operators for a tonic server.
+    pub fn cluster(&self) -> ClusterServer<ClusterGrpc> {
+        ClusterServer::new(ClusterGrpc(Arc::clone(&self.shared)))
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for ClusterGrpc {
+    async fn members(
+        &self,
+        _request: Request<courant::MembersRequest>,
+    ) -> Result<Response<courant::MembersResponse>, Status> {
+        Ok(Response::new(members(&self.0)))
+    }
+
+    async fn lineage(
+        &self,
+        request: Request<courant::LineageRequest>,
+    ) -> Result<Response<courant::LineageResponse>, Status> {
+        lineage_of(&self.0, &request.into_inner().journal).await.map(Response::new)
+    }
+}
+
+fn members(shared: &Shared) -> courant::MembersResponse {
+    let space = shared.space();
+    let members = members::members(&space, |id| known(shared, id));
+    courant::MembersResponse { header: Some((&space.unrouted(&shared.config.id)).into()), members }
+}
+
+/// What this broker knows of a member beside its key.
+fn known(shared: &Shared, id: &ProcessId) -> Known {
+    let version = if *id == shared.config.id { env!("CARGO_PKG_VERSION") } else { "" };
+    Known { version: version.to_owned(), suspected_by: Vec::new() }
+}
+
+/// The lineage of a journal, as the registry has it now.
+async fn lineage_of(shared: &Shared, journal: &str) -> Result<courant::LineageResponse, Status> {
+    let name = RequestName::parse(journal)?.name;
+    let space = shared.space();
+    let header = wire::Header::from(&space.unrouted(&shared.config.id));
+    let response = courant::LineageResponse { header: Some(header), ..Default::default() };
+    let Some(item) = space.item(&name) else {
+        return Ok(courant::LineageResponse { status: Outcome::JournalNotFound.into(), ..response });
+    };
+    let mut records = lineage::load(&shared.etcd, space.root(), [name.clone()])
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    // The record of an earlier journal of the name says nothing of this one.
+    let record = records.remove(&name).filter(|record| record.create_revision == item.create_revision);
+    let Some(record) = record else { return Ok(response) };
+    let response = courant::LineageResponse { stored: record.stored, ..response };
+    let Some(Epoch { number, members, begin, sealed, .. }) = record.epochs.last().cloned() else {
+        return Ok(response);
+    };
+    Ok(courant::LineageResponse {
+        epoch: number,
+        begin,
+        members,
+        sealed: sealed.is_some(),
+        end: sealed.map_or(0, |sealed| sealed.end),
+        ..response
+    })
+}
