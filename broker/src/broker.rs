@@ -40,6 +40,7 @@ use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
 use crate::member::{Join, Member};
 use crate::metrics::{self, Metrics};
+use crate::peer::client::PeerClient;
 use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
 use crate::scratch::Budget;
@@ -204,6 +205,8 @@ impl Broker {
             followed,
             budget,
             metrics,
+            peers: PeerClient::default(),
+            log_number,
             closing: CancellationToken::new(),
         });
         let follower = Follower::new(Arc::clone(&shared), judged, followed_sender);

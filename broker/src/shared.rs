@@ -21,6 +21,7 @@ use crate::core::command::Command;
 use crate::journal_space::{Space, SpaceMirror};
 use crate::lineage::LineageKeeper;
 use crate::metrics::Metrics;
+use crate::peer::client::PeerClient;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::scratch::Budget;
@@ -43,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) followed: watch::Receiver<i64>,
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
+    /// Calls to other brokers.
+    pub(crate) peers: PeerClient,
+    /// The number of this process's log, if all of it was recovered.
+    pub(crate) log_number: Option<u64>,
     /// Ends streams that would otherwise wait for ever, when the broker stops.
     pub(crate) closing: CancellationToken,
 }

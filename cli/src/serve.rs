@@ -245,7 +245,7 @@ fn compose(broker: &Broker, mut metrics: Metrics) -> App {
         ..courant_gateway::Config::new(ready, text, gateway_metrics)
     };
     let gateway = Gateway::new(client, config);
-    App::new(broker.grpc(), gateway.router())
+    App::new(broker.grpc(), broker.peer(), gateway.router())
 }
 
 type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);

@@ -1,4 +1,5 @@
-//! What one connection is served with: the Journal service for its own path, and the gateway for everything else.
+//! What one connection is served with: the Journal service and what brokers ask each other, each for its own path, and the gateway
+//! for everything else.
 //!
 //! A router would box each request and each response once more, which is a tenth of what a small append costs.
 
@@ -9,7 +10,8 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use courant_broker::Grpc;
+use courant_broker::{Grpc, PeerGrpc};
+use courant_proto::wire::courant::peer_server::{PeerServer, SERVICE_NAME as PEER_SERVICE_NAME};
 use courant_proto::wire::journal_server::{JournalServer, SERVICE_NAME};
 use http::{Request, Response};
 use http_body_util::Either;
@@ -20,6 +22,7 @@ use tower::Service;
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     grpc: JournalServer<Grpc>,
+    peer: PeerServer<PeerGrpc>,
     gateway: Router,
 }
 
@@ -29,8 +32,8 @@ pub(crate) type AppBody = Either<tonic::body::Body, Body>;
 type Responding = Pin<Box<dyn Future<Output = Result<Response<AppBody>, Infallible>> + Send>>;
 
 impl App {
-    pub(crate) fn new(grpc: JournalServer<Grpc>, gateway: Router) -> Self {
-        Self { grpc, gateway }
+    pub(crate) fn new(grpc: JournalServer<Grpc>, peer: PeerServer<PeerGrpc>, gateway: Router) -> Self {
+        Self { grpc, peer, gateway }
     }
 }
 
@@ -45,13 +48,21 @@ impl Service<Request<Incoming>> for App {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Responding {
-        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
-        if method.is_some_and(|method| method.starts_with('/')) {
+        if is_of(&request, SERVICE_NAME) {
             let responding = self.grpc.call(request);
+            Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
+        } else if is_of(&request, PEER_SERVICE_NAME) {
+            let responding = self.peer.call(request);
             Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
         } else {
             let responding = self.gateway.call(request.map(Body::new));
             Box::pin(async move { responding.await.map(|response| response.map(Either::Right)) })
         }
     }
+}
+
+/// Whether a request is for a method of a gRPC service.
+fn is_of(request: &Request<Incoming>, service: &str) -> bool {
+    let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(service));
+    method.is_some_and(|method| method.starts_with('/'))
 }
