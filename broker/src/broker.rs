@@ -38,7 +38,7 @@ use crate::follow::Follower;
 use crate::heartbeat::{self, Pulse};
 use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
-use crate::member::{Join, Member};
+use crate::member::{Join, Member, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
 use crate::recovery::{self, LogFound};
@@ -75,7 +75,6 @@ pub struct Broker {
     pub(crate) shared: Arc<Shared>,
     persister: PersisterHandle,
     tasks: TaskTracker,
-    member: Member,
 }
 
 /// What a broker needs run, besides its handle.
@@ -139,8 +138,13 @@ impl Broker {
             journal_limit: config.journal_limit,
             exiting: false,
         };
-        let lease =
-            LeaseConfig { ttl: config.lease_ttl, adopt: config.previous_lease, gate: Some(gate), seed };
+        let lease = LeaseConfig {
+            ttl: config.lease_ttl,
+            adopt: config.previous_lease,
+            gate: Some(gate),
+            fence: None,
+            seed,
+        };
         let join = Join { root: Arc::clone(&root), spec, lease };
         let (member, member_task) = Member::join(etcd.clone(), join).await?;
         let mirror_config = courant_keyspace::Config { seed, ..Default::default() };
@@ -198,6 +202,7 @@ impl Broker {
             clock,
             etcd,
             mirror: mirror.clone(),
+            member,
             stores: Arc::clone(&stores),
             lineage,
             cores: cores.clone(),
@@ -212,7 +217,10 @@ impl Broker {
         let follower = Follower::new(Arc::clone(&shared), judged, followed_sender);
         let mut jobs = BackgroundTasks::default();
         jobs.add("the mirror", move |cancel| feed.run(cancel));
-        jobs.add("the member's place", move |cancel| member_task.run(mirror, cancel));
+        // Told apart from other ends: that another process has our place is no fault of this one.
+        let place: Job =
+            Box::new(move |cancel| Box::pin(async move { Ok(member_task.run(mirror, cancel).await?) }));
+        jobs.jobs.push(("the member's place", place));
         jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
         jobs.add("the persister", move |cancel| endless(persister_task.run(cancel)));
         jobs.add("the replicas", move |cancel| follower.run(cancel));
@@ -220,7 +228,7 @@ impl Broker {
         jobs.add("the stores", move |cancel| endless(async move { stores.run(cancel).await }));
         jobs.add("the heartbeat", move |cancel| heartbeat::run(cores, pulse, beat, cancel));
         jobs.add("the sweeper", move |cancel| recovery::sweep(volume, cancel));
-        let broker = Self { shared, persister, tasks, member };
+        let broker = Self { shared, persister, tasks };
         Ok((broker, Tasks { cores: core_tasks, background: jobs }))
     }
 
@@ -229,15 +237,16 @@ impl Broker {
         JournalServer::new(Grpc(self.clone()))
     }
 
-    /// The lease of this member, to be taken over by the next process of this data folder.
-    pub fn lease(&self) -> i64 {
-        self.member.lease_id()
+    /// Where this broker stands among the members: now, and whenever that changes. Its lease is to be kept for the next process of
+    /// this data folder, which takes it over.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.member.standing()
     }
 
     /// Whether the broker can serve: its place is held, and its replicas follow the mirror.
     pub fn is_ready(&self) -> bool {
-        self.member.lease().is_held()
-            && *self.shared.followed.borrow() >= self.member.joined()
+        self.shared.member.is_held()
+            && *self.shared.followed.borrow() >= self.shared.member.joined()
             && !self.shared.closing.is_cancelled()
     }
 
@@ -253,7 +262,7 @@ impl Broker {
 
     /// Gives up the place among the members, for another broker to take. To be called after [`Broker::drain`] and the end of the background.
     pub async fn leave(&self) -> Result<(), Error> {
-        Ok(self.member.leave().await?)
+        Ok(self.shared.member.leave().await?)
     }
 
     /// Ends reads that wait, so that connections can end.

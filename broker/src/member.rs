@@ -3,23 +3,35 @@
 //! ```text
 //!  earlier lease still lives ─► taken up again ─┐
 //!  no, or there was none ─────► a new one ──────┴─► announce ─► ours (new, or as we left it)
-//!                                                      └─► under another lease: wait until that has run out, no longer
+//!                        ▲                             └─► under another lease: wait until that has run out, or shows life
+//!                        │
+//!  the lease is lost, or the key is gone: fenced, and once more from here, for as long as it takes
 //! ```
 //!
-//! A process that is restarted takes its own place at once. Two live processes of one id cannot both have it: the second one is
-//! refused once the first has shown that it lives.
+//! A process that is restarted takes its own place at once. A process that has lost its place (the registry was away, the lease was
+//! revoked) does not end: it serves no appends until it has a place again. Two live processes of one id cannot both have it: the
+//! one that comes later is refused once the other has shown that it lives.
+//!
+//! [`MemberTask`] alone writes the key. Others see where things stand by [`Member`], and what they may rely on by its fence.
+
+mod announce;
+mod rival;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use courant_keyspace::{Announced, Error as KeyspaceError, Lease, LeaseConfig, LeaseKeeper, Revision};
+use courant_keyspace::{Error as KeyspaceError, Fence, Lease, LeaseConfig, LeaseKeeper, Revision};
 use courant_proto::id::ProcessId;
 use courant_proto::spec::BrokerSpec;
 use etcd_client::Client;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal_space::{Root, SpaceMirror};
@@ -27,34 +39,43 @@ use crate::journal_space::{Root, SpaceMirror};
 /// How long a registry that does not answer is asked again before the broker gives up starting.
 const REGISTRY_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a lease may outlast its time to live by, as registries are not punctual.
-const LEASE_SLACK: Duration = Duration::from_secs(5);
+/// How long the news that this broker is exiting may take to reach the registry.
+const EXIT_WITHIN: Duration = Duration::from_secs(15);
 
-/// How often a place that somebody else has is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Why this broker has no place in the cluster, or has lost it.
+/// Why this broker has no place in the cluster.
 #[derive(Debug, Error)]
 pub enum MemberError {
-    /// The registry; among others, that the lease is lost.
+    /// The registry, at the start.
     #[error(transparent)]
     Registry(#[from] KeyspaceError),
     /// Somebody else lives under our id.
     #[error(
-        "another process is member {id} of this cluster, and keeps its lease {lease:x} alive; give this one another --id, or \
-         stop the other"
+        "another process, at {endpoint}, is member {id} of this cluster, and keeps its lease {lease:x} alive; give this one another \
+         --id, or stop the other"
     )]
     Taken {
         /// Our id.
         id: ProcessId,
+        /// Where the other is reached, by its own account.
+        endpoint: String,
         /// The other's lease.
         lease: i64,
     },
-    /// Our key is gone though we did not remove it.
-    #[error("member key not found in Etcd ({key}); its lease has ended, or somebody removed it")]
-    KeyGone {
+    /// The key is there under no lease, so no process of any kind keeps it, and it never goes away.
+    #[error(
+        "the key of member {id} is there without a lease, so somebody put it by hand; remove {key:?} from the registry"
+    )]
+    Orphaned {
+        /// Our id.
+        id: ProcessId,
         /// The full key.
         key: String,
+    },
+    /// The registry was not told in time that we are exiting.
+    #[error("could not tell the registry within {waited:?} that this broker is exiting")]
+    ExitUnheard {
+        /// How long was waited.
+        waited: Duration,
     },
 }
 
@@ -67,172 +88,258 @@ pub(crate) struct Join {
     pub(crate) lease: LeaseConfig,
 }
 
-/// A handle on the broker's place in the cluster. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    lease: Lease,
-    joined: Revision,
+/// Where this broker stands in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the place is ours. What is fenced may become held again, under this lease or a later one.
+    pub held: bool,
+    /// The lease that we have, or had last.
+    pub lease: i64,
+    /// The revision at which the key was last written, or found: what a mirror must reflect to show it.
+    pub joined: Revision,
+    /// Whether the key says that we are exiting.
+    pub exiting: bool,
 }
 
-/// Keeps the place: renews the lease, and sees to it that the key is there.
+/// A handle on the broker's place in the cluster. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Member(Arc<Place>);
+
+/// What handles and the task have in common.
+struct Place {
+    id: ProcessId,
+    etcd: Client,
+    fence: Fence,
+    standing: watch::Sender<Standing>,
+    /// What the key shall say.
+    exiting: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place")
+            .field("id", &self.id)
+            .field("standing", &*self.standing.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the place: renews the lease, sees to it that the key is there and says what it shall, and takes the place again when it was lost.
 #[derive(Debug)]
 pub(crate) struct MemberTask {
-    key: String,
-    id: ProcessId,
-    keeper: LeaseKeeper,
+    place: Arc<Place>,
+    key: Vec<u8>,
+    spec: BrokerSpec,
+    config: LeaseConfig,
+    tenure: Tenure,
+    rng: StdRng,
+}
+
+/// A lease of ours, and who keeps it alive.
+#[derive(Debug)]
+struct Tenure {
+    lease: Lease,
+    keeping: JoinSet<Result<(), KeyspaceError>>,
+}
+
+/// Why holding the place has come to an end.
+enum Interrupted {
+    Lease(KeyspaceError),
+    Key,
+    /// The place is as it was, and the key is to say something else.
+    Exit,
+}
+
+impl Tenure {
+    fn new(lease: Lease, keeper: LeaseKeeper) -> Self {
+        let mut keeping = JoinSet::new();
+        // It ends with the tenure, which aborts it.
+        keeping.spawn(keeper.run(CancellationToken::new()));
+        Self { lease, keeping }
+    }
+
+    /// Ends when the lease is lost.
+    async fn lost(&mut self) -> KeyspaceError {
+        match self.keeping.join_next().await {
+            Some(Ok(Err(error))) => error,
+            // The keeper has nothing else to say; after a panic of it the lease is as good as lost.
+            _ => KeyspaceError::LeaseLost { id: self.lease.id() },
+        }
+    }
 }
 
 impl Member {
     /// Takes this broker's place. The task must run to keep it.
     pub(crate) async fn join(etcd: Client, join: Join) -> Result<(Self, MemberTask), MemberError> {
         let Join { root, spec, lease: config } = join;
+        let fence = Fence::new();
+        let mut config = LeaseConfig { fence: Some(fence.clone()), ..config };
         let key = root.member(&spec.id);
         let mut rng = StdRng::seed_from_u64(config.seed);
-        let mut config = config;
-        let give_up = Instant::now() + REGISTRY_WITHIN;
-        loop {
-            match Box::pin(attempt(&etcd, &key, &spec, config.clone())).await {
-                Ok((lease, keeper, joined)) => {
-                    let key = String::from_utf8_lossy(&key).into_owned();
-                    return Ok((Self { lease, joined }, MemberTask { key, id: spec.id, keeper }));
-                }
-                Err(MemberError::Registry(error)) if may_pass(&error) && Instant::now() < give_up => {
-                    // The lease that we went on with may have run out in between.
-                    if is_lease_gone(&error) {
-                        config.adopt = None;
-                    }
-                    tracing::warn!(%error, "could not join the cluster yet");
-                    sleep(Duration::from_secs(1).mul_f64(0.5 + rng.random::<f64>())).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let give_up = Some(Instant::now() + REGISTRY_WITHIN);
+        let bid = announce::Bid { etcd: &etcd, key: &key, spec: &spec, config: &config, give_up };
+        let (tenure, joined) = Box::pin(bid.take(None, &mut rng)).await?;
+        config.adopt = None;
+        fence.stand(true);
+        let standing = Standing { held: true, lease: tenure.lease.id(), joined, exiting: spec.exiting };
+        let place = Arc::new(Place {
+            id: spec.id.clone(),
+            etcd,
+            fence,
+            exiting: watch::Sender::new(spec.exiting),
+            standing: watch::Sender::new(standing),
+        });
+        let member = Self(Arc::clone(&place));
+        Ok((member, MemberTask { place, key, spec, config, tenure, rng }))
+    }
+
+    /// Whether the place is ours at this moment, by our own clock. While it is not, nothing may be acknowledged. For any thread, on
+    /// every turn.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.fence.is_held()
+    }
+
+    /// The fence by itself, for whoever needs nothing else of the membership.
+    pub(crate) fn fence(&self) -> Fence {
+        self.0.fence.clone()
+    }
+
+    /// News of where we stand: each loss, each return, each new lease. It may come a moment later than [`Member::is_held`] tells.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.subscribe()
     }
 
     /// The lease's id, to be kept for the next process of this data folder.
     pub(crate) fn lease_id(&self) -> i64 {
-        self.lease.id()
-    }
-
-    /// The lease.
-    pub(crate) fn lease(&self) -> &Lease {
-        &self.lease
+        self.0.standing.borrow().lease
     }
 
     /// The revision at which the key is known to be there: what a mirror must reflect to show it.
     pub(crate) fn joined(&self) -> i64 {
-        self.joined.get()
+        self.0.standing.borrow().joined.get()
+    }
+
+    /// Tells the cluster that this broker is exiting, so that others take over what it holds. The place is kept until then.
+    ///
+    /// # Errors
+    /// When the registry did not hear of it in time; the task goes on trying.
+    pub(crate) async fn begin_exit(&self) -> Result<(), MemberError> {
+        self.0.exiting.send_replace(true);
+        let mut standing = self.0.standing.subscribe();
+        match timeout(EXIT_WITHIN, standing.wait_for(|standing| standing.exiting && standing.held)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(MemberError::ExitUnheard { waited: EXIT_WITHIN }),
+        }
     }
 
     /// Gives the place up, and with it every journal. For an orderly exit, when the task has ended.
     pub(crate) async fn leave(&self) -> Result<(), MemberError> {
-        Ok(self.lease.revoke().await?)
+        self.0.fence.stand(false);
+        Ok(courant_keyspace::revoke(&self.0.etcd, self.lease_id()).await?)
+    }
+}
+
+impl Place {
+    /// Tells `standing` how it is, if that is news.
+    fn tell(&self, change: impl FnOnce(&mut Standing)) {
+        self.standing.send_if_modified(|standing| {
+            let before = *standing;
+            change(standing);
+            *standing != before
+        });
     }
 }
 
 impl MemberTask {
-    /// Keeps the place until cancelled. `mirror` shows at least [`Member::joined`].
+    /// Keeps the place until cancelled. Whatever the registry does is waited out.
     ///
     /// # Errors
-    /// When the lease is lost, or the key is gone: the broker must end, for its journals are somebody else's now.
+    /// When another process has our place, and lives.
     pub(crate) async fn run(self, mirror: SpaceMirror, cancel: CancellationToken) -> Result<(), MemberError> {
-        let Self { key, id, keeper } = self;
-        let mut news = mirror.subscribe();
-        let gone = async {
-            while mirror.snapshot().member(&id).is_some() {
-                if news.changed().await.is_err() {
-                    // The mirror has ended, which whoever runs it reports.
-                    return std::future::pending().await;
+        cancel.run_until_cancelled(Box::pin(self.stay(mirror))).await.unwrap_or(Ok(()))
+    }
+
+    async fn stay(mut self, mirror: SpaceMirror) -> Result<(), MemberError> {
+        loop {
+            let kept = match self.hold(&mirror).await {
+                Interrupted::Lease(error) => {
+                    self.fenced();
+                    tracing::warn!(%error, "this broker has lost its place: it takes no appends until it has one again");
+                    None
                 }
-            }
-        };
-        tokio::select! {
-            kept = keeper.run(cancel) => Ok(kept?),
-            () = gone => Err(MemberError::KeyGone { key }),
-        }
-    }
-}
-
-/// Establishes a lease and announces the key under it, until one of them fails.
-async fn attempt(
-    etcd: &Client,
-    key: &[u8],
-    spec: &BrokerSpec,
-    config: LeaseConfig,
-) -> Result<(Lease, LeaseKeeper, Revision), MemberError> {
-    let (lease, keeper) = Lease::establish(etcd.clone(), config).await?;
-    match announce(etcd, key, spec, &lease).await {
-        Ok(revision) => Ok((lease, keeper, revision)),
-        Err(error) => {
-            // A lease of ours that holds nothing is not left behind. If it cannot be revoked it runs out.
-            if !lease.is_adopted() {
-                let _ = lease.revoke().await;
-            }
-            Err(error)
-        }
-    }
-}
-
-async fn announce(
-    etcd: &Client,
-    key: &[u8],
-    spec: &BrokerSpec,
-    lease: &Lease,
-) -> Result<Revision, MemberError> {
-    let value = spec.encode();
-    let mut other: Option<(i64, Instant)> = None;
-    loop {
-        match courant_keyspace::announce(etcd, key, value.clone(), lease.id()).await? {
-            Announced::Created { revision } => return Ok(revision),
-            Announced::Kept { revision, value: kept } if kept == value => return Ok(revision),
-            // What an earlier process announced: another endpoint, or that it was exiting.
-            Announced::Kept { revision, .. } => {
-                return Ok(courant_keyspace::update(etcd, key, value, revision).await?);
-            }
-            Announced::Taken { lease: theirs, .. } => {
-                let until = match other {
-                    Some((lease, until)) if lease == theirs => until,
-                    _ => {
-                        let left = time_left(etcd, theirs).await;
-                        tracing::info!(
-                            ?left,
-                            "the place of this broker is taken; waiting for the lease to run out"
-                        );
-                        Instant::now() + left + LEASE_SLACK
-                    }
-                };
-                if theirs == 0 || Instant::now() >= until {
-                    return Err(MemberError::Taken { id: spec.id.clone(), lease: theirs });
+                Interrupted::Key => {
+                    self.fenced();
+                    tracing::warn!(
+                        "the key of this member is gone, or somebody else's: it takes no appends until it is announced again"
+                    );
+                    Some(())
                 }
-                other = Some((theirs, until));
-                sleep(LOOK_EVERY).await;
+                Interrupted::Exit => Some(()),
+            };
+            self.spec.exiting = *self.place.exiting.borrow();
+            let Self { place, key, spec, config, tenure, mut rng } = self;
+            let bid =
+                announce::Bid { etcd: &place.etcd, key: &key, spec: &spec, config: &config, give_up: None };
+            let (tenure, joined) = bid.take(kept.map(|()| tenure), &mut rng).await?;
+            place.fence.stand(true);
+            let lease = tenure.lease.id();
+            place.tell(|standing| {
+                *standing = Standing { held: place.fence.is_held(), lease, joined, exiting: spec.exiting };
+            });
+            tracing::info!(lease = format!("{lease:x}"), revision = %joined, exiting = spec.exiting, "announced");
+            self = Self { place, key, spec, config, tenure, rng };
+        }
+    }
+
+    fn fenced(&self) {
+        self.place.fence.stand(false);
+        self.place.tell(|standing| standing.held = false);
+    }
+
+    /// Until the lease is lost, the key is gone, or it is to say something else.
+    async fn hold(&mut self, mirror: &SpaceMirror) -> Interrupted {
+        let Self { place, spec, tenure, .. } = self;
+        let mut renewals = tenure.lease.subscribe();
+        let mut exiting = place.exiting.subscribe();
+        let joined = place.standing.borrow().joined;
+        let gone = key_gone(mirror, &place.id, tenure.lease.id(), joined);
+        tokio::pin!(gone);
+        loop {
+            let held = place.fence.is_held();
+            if !held && place.standing.borrow().held {
+                tracing::warn!(
+                    "the lease could not be renewed in time: this broker takes no appends until it is"
+                );
+            }
+            place.tell(|standing| standing.held = held);
+            // While fenced there is nothing to wait for but a renewal.
+            let deadline = place.fence.deadline().filter(|_| held);
+            tokio::select! {
+                biased;
+                error = tenure.lost() => return Interrupted::Lease(error),
+                () = &mut gone => return Interrupted::Key,
+                true = async { exiting.wait_for(|exiting| *exiting != spec.exiting).await.is_ok() } => {
+                    return Interrupted::Exit;
+                }
+                renewed = renewals.changed() => if renewed.is_err() {
+                    return Interrupted::Lease(tenure.lost().await);
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
         }
     }
 }
 
-/// How long a lease lives if nobody renews it any more.
-async fn time_left(etcd: &Client, lease: i64) -> Duration {
-    match etcd.lease_client().time_to_live(lease, None).await {
-        Ok(answer) => Duration::from_secs(u64::try_from(answer.ttl()).unwrap_or(0)),
-        // If it cannot be asked now, the next look will tell; the slack is waited for in any case.
-        Err(_) => Duration::ZERO,
+/// Ends when a picture that must show our key under our lease does not.
+async fn key_gone(mirror: &SpaceMirror, id: &ProcessId, lease: i64, joined: Revision) {
+    let mut news = mirror.subscribe();
+    // A mirror that has ended is reported by whoever runs it.
+    if mirror.at_least(joined.get()).await.is_err() {
+        return std::future::pending().await;
     }
-}
-
-fn may_pass(error: &KeyspaceError) -> bool {
-    error.is_transient() || matches!(error, KeyspaceError::LeaseLost { .. })
-}
-
-fn is_lease_gone(error: &KeyspaceError) -> bool {
-    match error {
-        KeyspaceError::LeaseLost { .. } => true,
-        KeyspaceError::Etcd { source: etcd_client::Error::GRpcStatus(status), .. } => {
-            status.message().contains("requested lease not found")
+    while mirror.snapshot().member_entry(id).is_some_and(|(entry, _)| entry.lease == lease) {
+        if news.changed().await.is_err() {
+            return std::future::pending().await;
         }
-        _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;

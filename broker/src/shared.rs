@@ -20,6 +20,7 @@ use crate::core::Cores;
 use crate::core::command::Command;
 use crate::journal_space::{Space, SpaceMirror};
 use crate::lineage::LineageKeeper;
+use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
 use crate::replica::{Replica, Replicas};
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) etcd: etcd_client::Client,
     pub(crate) mirror: SpaceMirror,
+    /// Our place among the members: while it is not held, nothing may be acknowledged.
+    pub(crate) member: Member,
     pub(crate) stores: Arc<Stores>,
     pub(crate) lineage: LineageKeeper,
     pub(crate) cores: Cores,

@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use courant_broker::{Broker, Components, Config, Tasks};
+use courant_broker::{Broker, Components, Config, Standing, Tasks};
 use courant_client::Client;
 use courant_fragment::disk::LocalDisk;
 use courant_fragment::store::Stores;
@@ -34,6 +34,7 @@ use prometheus_client::registry::Registry as Metrics;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -109,7 +110,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     };
     let (broker, Tasks { cores, background }) =
         Box::pin(Broker::open(config, components, &mut metrics)).await.context("cannot start the broker")?;
-    identity::keep_lease(&data, broker.lease())?;
+    let mut standing = broker.standing();
+    let lease = standing.borrow_and_update().lease;
+    identity::keep_lease(&data, lease)?;
+    let data = Arc::new(data);
+    let keeping = Handle::current().spawn(keep_leases(Arc::clone(&data), standing, lease));
     let app = compose(&broker, metrics);
 
     let stop_cores = CancellationToken::new();
@@ -151,6 +156,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     };
     stop_cores.cancel();
     join(threads).await?;
+    keeping.abort();
     stop_background.cancel();
     if fault.is_none() {
         let _ = tokio::time::timeout(ENDING, background).await;
@@ -167,6 +173,23 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         return Err(fault.context("the broker had to stop"));
     }
     Ok(report(&left))
+}
+
+/// Keeps the broker's lease for the process after this one, whenever there is another.
+async fn keep_leases(data: Arc<DataDir>, mut standing: watch::Receiver<Standing>, mut kept: i64) {
+    while standing.changed().await.is_ok() {
+        let lease = standing.borrow_and_update().lease;
+        if lease == kept {
+            continue;
+        }
+        let data = Arc::clone(&data);
+        match Handle::current().spawn_blocking(move || identity::keep_lease(&data, lease)).await {
+            Ok(Ok(())) => kept = lease,
+            // The next process waits for this lease to run out then.
+            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot keep the lease's id"),
+            Err(error) => tracing::warn!(%error, "cannot keep the lease's id"),
+        }
+    }
 }
 
 /// Codecs are given half of the processors: they catch up when appends leave them time.

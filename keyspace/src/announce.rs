@@ -27,6 +27,8 @@ pub enum Announced {
         lease: i64,
         /// When it was last changed.
         revision: Revision,
+        /// Its value.
+        value: Vec<u8>,
     },
 }
 
@@ -59,11 +61,11 @@ pub async fn announce(
         return Err(malformed("range response"));
     };
     let found = found.kvs().first().ok_or_else(|| malformed("key"))?;
-    let revision = Revision::new(found.mod_revision());
+    let (revision, value) = (Revision::new(found.mod_revision()), found.value().to_vec());
     Ok(if found.lease() == lease {
-        Announced::Kept { revision, value: found.value().to_vec() }
+        Announced::Kept { revision, value }
     } else {
-        Announced::Taken { lease: found.lease(), revision }
+        Announced::Taken { lease: found.lease(), revision, value }
     })
 }
 

@@ -71,6 +71,18 @@ impl Error {
         Self::Etcd { action: action.into(), source }
     }
 
+    /// Whether etcd knows no such lease: it has expired, or was revoked.
+    #[must_use]
+    pub fn is_lease_gone(&self) -> bool {
+        match self {
+            Self::LeaseLost { .. } => true,
+            Self::Etcd { source: etcd_client::Error::GRpcStatus(status), .. } => {
+                status.message().contains("requested lease not found")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether trying again, later, may succeed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -18,9 +18,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::Error;
+use crate::fence::Fence;
 
 /// Attempts to renew within one time to live.
 const RENEWALS_PER_TTL: u32 = 3;
+
+/// The pause after a renewal that failed. Time runs then, and an etcd that is back shall be found soon.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// No answer to a renewal within this time is a failure.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a lease is had and kept.
 #[derive(Clone)]
@@ -32,13 +39,15 @@ pub struct LeaseConfig {
     /// Asked before every renewal: a process that is not well lets its lease run out instead of holding on to what it
     /// cannot serve.
     pub gate: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+    /// Is told of every confirmed renewal, and of the loss.
+    pub fence: Option<Fence>,
     /// Seed of the spread in the delays between attempts.
     pub seed: u64,
 }
 
 impl Default for LeaseConfig {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(20), adopt: None, gate: None, seed: 0 }
+        Self { ttl: Duration::from_secs(20), adopt: None, gate: None, fence: None, seed: 0 }
     }
 }
 
@@ -132,6 +141,9 @@ impl Lease {
         sent: Instant,
     ) -> (Self, LeaseKeeper) {
         let (sender, state) = watch::channel(LeaseState::Held { until: sent + ttl });
+        if let Some(fence) = &config.fence {
+            fence.renewed(sent, ttl);
+        }
         let keeper = LeaseKeeper { id, ttl, config, client: client.clone(), state: sender };
         (Self { id, ttl, adopted, client, state }, keeper)
     }
@@ -182,14 +194,21 @@ impl Lease {
     ///
     /// What etcd answered. A lease that is gone already is none.
     pub async fn revoke(&self) -> Result<(), Error> {
-        match self.client.0.lease_client().revoke(self.id).await {
-            Ok(_) => Ok(()),
-            Err(etcd_client::Error::GRpcStatus(status))
-                if status.message().contains("requested lease not found") =>
-            {
-                Ok(())
-            }
-            Err(source) => Err(Error::etcd(format!("revoking lease {:x}", self.id), source)),
+        revoke(&self.client.0, self.id).await
+    }
+}
+
+/// Gives a lease up by its id; see [`Lease::revoke`].
+///
+/// # Errors
+///
+/// What etcd answered. A lease that is gone already is none.
+pub async fn revoke(client: &Client, id: i64) -> Result<(), Error> {
+    match client.lease_client().revoke(id).await {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let error = Error::etcd(format!("revoking lease {id:x}"), source);
+            if error.is_lease_gone() { Ok(()) } else { Err(error) }
         }
     }
 }
@@ -209,31 +228,42 @@ impl LeaseKeeper {
     async fn keep(self) -> Result<(), Error> {
         let mut rng = StdRng::seed_from_u64(self.config.seed);
         let interval = self.ttl.max(Duration::from_secs(1)) / RENEWALS_PER_TTL;
+        let patience = interval.min(ANSWER_WITHIN);
         let mut stream: Option<Stream> = None;
+        let mut pause = interval;
         loop {
             // Early by up to a quarter, so that many leases do not renew in step.
-            sleep(interval.mul_f64(0.75 + 0.25 * rng.random::<f64>())).await;
+            sleep(pause.mul_f64(0.75 + 0.25 * rng.random::<f64>())).await;
+            pause = interval;
             if self.config.gate.as_ref().is_some_and(|gate| !gate()) {
                 warn!(lease = format!("{:x}", self.id), "not renewing: this process is not well");
                 continue;
             }
             let sent = Instant::now();
-            match timeout(interval, self.renew(&mut stream)).await {
+            match timeout(patience, self.renew(&mut stream)).await {
                 Ok(Ok(Some(ttl))) => {
+                    if let Some(fence) = &self.config.fence {
+                        fence.renewed(sent, ttl);
+                    }
                     self.state.send_replace(LeaseState::Held { until: sent + ttl });
                 }
                 Ok(Ok(None)) => {
+                    if let Some(fence) = &self.config.fence {
+                        fence.lost();
+                    }
                     self.state.send_replace(LeaseState::Lost);
                     return Err(Error::LeaseLost { id: self.id });
                 }
                 // An answer to this request may still come, and would be taken for one to the next: begin a new stream.
                 Ok(Err(error)) => {
                     stream = None;
+                    pause = interval.min(RETRY_AFTER);
                     warn!(%error, "could not renew the lease");
                 }
                 Err(_) => {
                     stream = None;
-                    warn!(lease = format!("{:x}", self.id), waited = ?interval, "no answer to a lease renewal");
+                    pause = interval.min(RETRY_AFTER);
+                    warn!(lease = format!("{:x}", self.id), waited = ?patience, "no answer to a lease renewal");
                 }
             }
         }

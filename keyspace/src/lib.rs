@@ -8,9 +8,9 @@
 //! Keys are full keys everywhere, as etcd has them. What a value means is the business of a [`Decoder`]; what
 //! it cannot decode is set aside with the reason ([`Snapshot::set_aside`]) and stops nobody.
 //!
-//! Besides the mirror there are the two things that membership needs: a [`Lease`] whose deadline is counted by
-//! our own clock from when its last confirmed renewal was *sent*, and [`announce`], the creation of a key that
-//! survives a lost reply.
+//! Besides the mirror there are the things that membership needs: a [`Lease`] whose deadline is counted by
+//! our own clock from when its last confirmed renewal was *sent*; a [`Fence`], which tells any thread whether that deadline has
+//! passed; and [`announce`], the creation of a key that survives a lost reply.
 //!
 //! It refuses to know what the keys are about.
 
@@ -24,6 +24,7 @@ mod entry;
 mod error;
 mod etcd;
 mod feed;
+mod fence;
 mod lease;
 mod mirror;
 mod revision;
@@ -38,7 +39,8 @@ pub use entries::{Iter, Run};
 pub use entry::{Entry, Event, KeyValue, SetAside};
 pub use error::Error;
 pub use feed::Feed;
-pub use lease::{Lease, LeaseConfig, LeaseKeeper, LeaseState};
+pub use fence::Fence;
+pub use lease::{Lease, LeaseConfig, LeaseKeeper, LeaseState, revoke};
 pub use mirror::{Config, Interruption, Mirror};
 pub use revision::{Revision, StoreHeader};
 pub use snapshot::Snapshot;

@@ -1,12 +1,10 @@
 //! A member that announces itself, restarts, and loses its lease.
 
-use courant_keyspace::LeaseState;
-
 use super::*;
 use crate::journal_space::fixture::*;
 
 fn joining(adopt: Option<i64>) -> Join {
-    let lease = LeaseConfig { ttl: Duration::from_secs(6), adopt, gate: None, seed: 5 };
+    let lease = LeaseConfig { ttl: Duration::from_secs(6), adopt, seed: 5, ..LeaseConfig::default() };
     Join { root: root(), spec: broker(&me()), lease }
 }
 
@@ -76,27 +74,105 @@ async fn a_second_live_process_is_refused() {
     let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
     cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
     let refused = join(&cluster, None).await.expect_err("the place is taken");
-    let MemberError::Taken { id, lease } = refused else { panic!("{refused}") };
-    assert_eq!((id, lease), (me(), first.lease_id()));
+    let MemberError::Taken { id, endpoint, lease } = refused else { panic!("{refused}") };
+    assert_eq!((id, &*endpoint, lease), (me(), "http://self:8080", first.lease_id()));
     let leases = cluster.etcd().lease_client().leases().await.expect("an answer");
     assert_eq!(leases.leases().len(), 1, "it leaves no lease behind");
     cluster.stop().await;
 }
 
+/// A member whose place is kept.
+async fn keep(cluster: &mut Cluster) -> Member {
+    let (member, task) = join(cluster, None).await.expect("a place");
+    cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
+    let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
+    cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
+    member
+}
+
+async fn until(member: &Member, what: &str, wanted: impl FnMut(&Standing) -> bool) -> Standing {
+    let mut standing = member.standing();
+    let reached = tokio::time::timeout(Duration::from_secs(60), standing.wait_for(wanted)).await;
+    *reached.unwrap_or_else(|_| panic!("never {what}: {member:?}")).expect("a running task")
+}
+
+/// The key that the registry has, and its lease.
+async fn key(cluster: &Cluster) -> Option<(BrokerSpec, i64)> {
+    let found = cluster.etcd().kv_client().get(root().member(&me()), None).await.expect("an answer");
+    found.kvs().first().map(|kv| (BrokerSpec::decode(kv.value()).expect("a spec"), kv.lease()))
+}
+
 #[tokio::test(start_paused = true)]
-async fn tells_a_lost_lease_from_a_key_that_is_gone() {
+async fn a_lease_that_is_revoked_by_hand_is_replaced_and_the_key_announced_again() {
+    let mut cluster = Cluster::start().await;
+    let member = keep(&mut cluster).await;
+    let first = *member.standing().borrow();
+    assert!(first.held && member.is_held());
+    let began = Instant::now();
+    courant_keyspace::revoke(cluster.etcd(), first.lease).await.expect("a revocation");
+    let second = until(&member, "held under another lease", |now| now.held && now.lease != first.lease).await;
+    assert!(second.joined > first.joined && member.is_held());
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert_eq!(key(&cluster).await, Some((broker(&me()), second.lease)));
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_removed_by_hand_is_announced_again_under_the_same_lease() {
+    let mut cluster = Cluster::start().await;
+    let member = keep(&mut cluster).await;
+    let first = *member.standing().borrow();
+    cluster.delete(root().member(&me())).await;
+    let second = until(&member, "announced again", |now| now.held && now.joined > first.joined).await;
+    assert_eq!(second.lease, first.lease);
+    assert_eq!(key(&cluster).await, Some((broker(&me()), first.lease)));
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_whose_place_was_given_to_a_live_one_ends() {
     let cluster = Cluster::start().await;
     let (member, task) = join(&cluster, None).await.expect("a place");
     cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
-    cluster.delete(root().member(&me())).await;
-    let lost = task.run(cluster.mirror.clone(), CancellationToken::new()).await.expect_err("the key is gone");
-    assert!(lost.to_string().starts_with("member key not found in Etcd"), "{lost}");
+    let running = task.run(cluster.mirror.clone(), CancellationToken::new());
+    let other = async {
+        courant_keyspace::revoke(cluster.etcd(), member.lease_id()).await.expect("a revocation");
+        let spec = BrokerSpec { journal_limit: 7, ..broker(&me()) };
+        let lease = LeaseConfig { ttl: Duration::from_secs(6), ..LeaseConfig::default() };
+        let (lease, keeper) = Lease::establish(cluster.etcd().clone(), lease).await.expect("a lease");
+        let put = etcd_client::PutOptions::new().with_lease(lease.id());
+        cluster.etcd().kv_client().put(root().member(&me()), spec.encode(), Some(put)).await.expect("a put");
+        let _ = keeper.run(CancellationToken::new()).await;
+        lease
+    };
+    let ended = tokio::select! { ended = running => ended, lease = other => panic!("{lease:?} ended") };
+    let MemberError::Taken { endpoint, .. } = ended.expect_err("somebody else has it") else { panic!() };
+    assert_eq!(endpoint, "http://self:8080");
+    assert!(!member.is_held() && !member.standing().borrow().held);
+    cluster.stop().await;
+}
 
-    let (member, task) = join(&cluster, None).await.expect("a place");
-    let MemberTask { keeper, .. } = task;
-    member.lease().revoke().await.expect("a revocation");
-    let lost = MemberError::from(keeper.run(CancellationToken::new()).await.expect_err("the lease is gone"));
-    assert!(lost.to_string().ends_with("unable to keep member lease alive"), "{lost}");
-    assert_eq!(*member.lease().subscribe().borrow(), LeaseState::Lost);
+#[tokio::test(start_paused = true)]
+async fn says_that_it_is_exiting_and_goes_on_saying_so() {
+    let mut cluster = Cluster::start().await;
+    let member = keep(&mut cluster).await;
+    let lease = member.lease_id();
+    member.begin_exit().await.expect("an update");
+    let exiting = BrokerSpec { exiting: true, ..broker(&me()) };
+    assert_eq!(key(&cluster).await, Some((exiting.clone(), lease)));
+    assert!(member.is_held(), "it serves until others have taken over");
+    courant_keyspace::revoke(cluster.etcd(), lease).await.expect("a revocation");
+    let again = until(&member, "held again", |now| now.held && now.lease != lease).await;
+    assert!(again.exiting);
+    assert_eq!(key(&cluster).await, Some((exiting, again.lease)));
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_without_a_lease_is_nobodys_and_is_told_so() {
+    let cluster = Cluster::start().await;
+    cluster.put_member(&broker(&me())).await;
+    let refused = join(&cluster, None).await.expect_err("the key is there");
+    assert!(refused.to_string().contains("/courant/cluster/members/zone-a#self"), "{refused}");
     cluster.stop().await;
 }

@@ -170,7 +170,7 @@ async fn announcing_survives_a_lost_reply_and_never_takes_what_belongs_to_anothe
     let again = announce(&client, "/m", "second", ours.id()).await.unwrap();
     assert_eq!(again, Announced::Kept { revision, value: b"first".to_vec() });
     let taken = announce(&client, "/m", "third", theirs.id()).await.unwrap();
-    assert_eq!(taken, Announced::Taken { lease: ours.id(), revision });
+    assert_eq!(taken, Announced::Taken { lease: ours.id(), revision, value: b"first".to_vec() });
     put_all(&client, [("/unleased", "1")]).await;
     assert!(matches!(
         announce(&client, "/unleased", "2", ours.id()).await,
