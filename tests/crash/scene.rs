@@ -191,7 +191,13 @@ async fn write(stage: Arc<Stage>, writer: u32, stopped: watch::Receiver<bool>) {
             let sent = stage.began.elapsed();
             let outcome = put(&mut connection, address, &stage.target, &piece).await;
             let settled = stage.began.elapsed();
-            stage.history.lock().expect("no panic").push(Append { id, sent, settled, outcome });
+            stage.history.lock().expect("no panic").push(Append {
+                id,
+                sent,
+                settled,
+                outcome,
+                ..Append::default()
+            });
             if let Outcome::Done { begin, .. } = outcome {
                 // The answer tells of bytes at offsets, as a read does.
                 stage.see(usize::try_from(begin).expect("an offset"), &piece);

@@ -9,7 +9,8 @@
 //! | J4 | every byte that was ever seen is in the journal |
 //! | J5 | what was acknowledged is there, where it was acknowledged |
 //! | J6 | what was acknowledged before another was sent stands before it; a writer's pieces stand in his order |
-//! | J9 | what was refused is not there, what is there was sent, and nothing is there twice |
+//! | J9 | what was refused is not there, what is there was sent, and nothing is there twice that was sent once |
+//! | J15 | at one revision of the registry a journal has one primary, and it is the one that commits |
 
 use std::collections::HashMap;
 use std::fmt;
@@ -47,8 +48,9 @@ pub fn check(history: &[Append], seen: &Seen, content: &[u8]) -> Vec<Violation> 
     };
     violations.extend(acknowledged_is_there(history, &found));
     violations.extend(only_what_was_sent(history, &found));
-    violations.extend(real_time_order(history));
-    violations.extend(order_of_writers(&found));
+    violations.extend(real_time_order(history, &found));
+    violations.extend(order_of_writers(history, &found));
+    violations.extend(one_primary(history));
     violations
 }
 
@@ -97,48 +99,59 @@ fn acknowledged_is_there(history: &[Append], found: &[Found]) -> Vec<Violation> 
 }
 
 fn only_what_was_sent(history: &[Append], found: &[Found]) -> Vec<Violation> {
-    let sent: HashMap<Id, Outcome> = history.iter().map(|append| (append.id, append.outcome)).collect();
+    let sent: HashMap<Id, &Append> = history.iter().map(|append| (append.id, append)).collect();
     let mut places = HashMap::<Id, usize>::new();
     let mut violations = Vec::new();
     for Found { id, begin, .. } in found {
-        match sent.get(id) {
+        match sent.get(id).map(|append| append.outcome) {
             None => violations.push(violation("J9", format!("{id:?} at {begin} was never sent"))),
             Some(Outcome::Failed) => {
                 violations.push(violation("J9", format!("{id:?} failed, and is at {begin}")));
             }
             Some(Outcome::Done { .. } | Outcome::Unknown) => {}
         }
-        if let Some(first) = places.insert(*id, *begin) {
+        let repeats = sent.get(id).is_some_and(|append| append.repeats);
+        if let Some(first) = places.insert(*id, *begin).filter(|_| !repeats) {
             violations.push(violation("J9", format!("{id:?} is at {first} and again at {begin}")));
         }
     }
     violations
 }
 
-/// Of all that was settled before an append was sent, none may end behind its beginning.
-fn real_time_order(history: &[Append]) -> Vec<Violation> {
-    let mut done: Vec<(&Append, i64, i64)> = history
-        .iter()
-        .filter_map(|append| match append.outcome {
-            Outcome::Done { begin, end } => Some((append, begin, end)),
-            Outcome::Failed | Outcome::Unknown => None,
-        })
-        .collect();
-    let mut settled = done.clone();
-    settled.sort_by_key(|(append, ..)| append.settled);
-    done.sort_by_key(|(append, ..)| append.sent);
+/// Of all that was settled before an append was sent, none may end behind its beginning, wherever it is there.
+fn real_time_order(history: &[Append], found: &[Found]) -> Vec<Violation> {
+    let mut begins = HashMap::<Id, i64>::new();
+    for found in found {
+        let begin = begins.entry(found.id).or_insert(i64::MAX);
+        *begin = offset(found.begin).min(*begin);
+    }
+    let mut settled: Vec<(&Append, i64)> = Vec::new();
+    let mut sent: Vec<(&Append, i64)> = Vec::new();
+    for append in history {
+        let found = begins.get(&append.id).copied();
+        match append.outcome {
+            Outcome::Done { begin, end } => {
+                settled.push((append, end));
+                sent.push((append, found.map_or(begin, |found| found.min(begin))));
+            }
+            Outcome::Failed => {}
+            Outcome::Unknown => sent.extend(found.map(|begin| (append, begin))),
+        }
+    }
+    settled.sort_by_key(|(append, _)| append.settled);
+    sent.sort_by_key(|(append, _)| append.sent);
     let mut violations = Vec::new();
     let mut settled = settled.into_iter().peekable();
     let mut furthest: Option<(Id, Duration, i64)> = None;
-    for (append, begin, _) in done {
-        while let Some((earlier, _, end)) = settled.next_if(|(earlier, ..)| earlier.settled < append.sent) {
+    for (append, begin) in sent {
+        while let Some((earlier, end)) = settled.next_if(|(earlier, _)| earlier.settled < append.sent) {
             if furthest.is_none_or(|(_, _, furthest)| end > furthest) {
                 furthest = Some((earlier.id, earlier.settled, end));
             }
         }
         if let Some((id, at, end)) = furthest.filter(|(_, _, end)| *end > begin) {
             let evidence = format!(
-                "{id:?} was settled at {at:?} and ends at {end}; {append:?} was sent after and begins before"
+                "{id:?} was settled at {at:?} and ends at {end}; {append:?} was sent after and begins before, at {begin}"
             );
             violations.push(violation("J6", evidence));
         }
@@ -146,13 +159,38 @@ fn real_time_order(history: &[Append]) -> Vec<Violation> {
     violations
 }
 
-/// A writer sends a piece when the attempts before it are settled. What became of an unknown one may still come.
-fn order_of_writers(found: &[Found]) -> Vec<Violation> {
+/// A writer sends a piece when the attempts before it are settled. What became of an unknown one may come at any time.
+fn order_of_writers(history: &[Append], found: &[Found]) -> Vec<Violation> {
+    let done: HashMap<i64, Id> = history
+        .iter()
+        .filter_map(|append| match append.outcome {
+            Outcome::Done { begin, .. } => Some((begin, append.id)),
+            Outcome::Failed | Outcome::Unknown => None,
+        })
+        .collect();
     let mut last = HashMap::<u32, Id>::new();
     let mut violations = Vec::new();
-    for Found { id, begin, .. } in found {
+    for Found { id, begin, .. } in found.iter().filter(|found| done.get(&offset(found.begin)) == Some(&found.id)) {
         if let Some(before) = last.insert(id.writer, *id).filter(|before| before > id) {
             violations.push(violation("J6", format!("{id:?} at {begin} stands behind {before:?}")));
+        }
+    }
+    violations
+}
+
+/// All answers of one revision name the same primary, and whoever commits is the primary that it names.
+fn one_primary(history: &[Append]) -> Vec<Violation> {
+    let mut primaries = HashMap::<i64, &str>::new();
+    let mut violations = Vec::new();
+    for append in history {
+        let (Some(witness), Outcome::Done { .. }) = (&append.witness, append.outcome) else { continue };
+        if witness.primary != witness.committer {
+            violations.push(violation("J15", format!("{append:?} was committed by another than the primary")));
+        }
+        let first = *primaries.entry(witness.revision).or_insert(&witness.primary);
+        if first != witness.primary {
+            let evidence = format!("{append:?} names another primary at its revision than {first}");
+            violations.push(violation("J15", evidence));
         }
     }
     violations
@@ -165,6 +203,7 @@ fn offset(at: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Witness;
 
     fn id(writer: u32, sequence: u32) -> Id {
         Id { writer, sequence, attempt: 0 }
@@ -178,7 +217,8 @@ mod tests {
             content.extend(payload::piece(*id, id.sequence));
             let outcome = Outcome::Done { begin, end: offset(content.len()) };
             let (sent, settled) = (Duration::from_millis(10 * at), Duration::from_millis(10 * at + 5));
-            history.push(Append { id: *id, sent, settled, outcome });
+            let witness = Witness { revision: 7, primary: "a".to_owned(), committer: "a".to_owned() };
+            history.push(Append { id: *id, sent, settled, outcome, repeats: false, witness: Some(witness) });
         }
         (history, content)
     }
@@ -239,6 +279,38 @@ mod tests {
                 content.extend(again);
             },
             &["J9"],
+        );
+        // One that may be there twice.
+        check_planted(
+            |history, _, content| {
+                history[3].repeats = true;
+                content.extend(payload::piece(id(1, 1), 1));
+            },
+            &[],
+        );
+        // One of unknown outcome that comes late, and one that stands before what was settled when it was sent.
+        check_planted(|history, _, _| history[3].outcome = Outcome::Unknown, &[]);
+        check_planted(
+            |history, _, _| {
+                history[1].outcome = Outcome::Unknown;
+                history[1].sent = Duration::from_secs(1);
+            },
+            &["J6"],
+        );
+        // Two primaries at one revision, and a commit by one who is none.
+        check_planted(
+            |history, _, _| {
+                let witness = Witness { revision: 7, primary: "b".to_owned(), committer: "b".to_owned() };
+                history[3].witness = Some(witness);
+            },
+            &["J15"],
+        );
+        check_planted(
+            |history, _, _| {
+                let witness = Witness { revision: 8, primary: "a".to_owned(), committer: "b".to_owned() };
+                history[3].witness = Some(witness);
+            },
+            &["J15"],
         );
         // Acknowledged elsewhere than it is.
         check_planted(

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::payload::Id;
 
 /// An attempt to append a piece.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
     /// Which piece.
     pub id: Id,
@@ -19,10 +19,25 @@ pub struct Append {
     pub settled: Duration,
     /// What came of it.
     pub outcome: Outcome,
+    /// Whoever took it may have sent it on more than once: it may be there several times.
+    pub repeats: bool,
+    /// Who committed it, if the answer tells.
+    pub witness: Option<Witness>,
+}
+
+/// What an answer tells of who gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// The revision of the registry on which the request was resolved.
+    pub revision: i64,
+    /// The journal's primary at that revision.
+    pub primary: String,
+    /// Who committed.
+    pub committer: String,
 }
 
 /// What came of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was acknowledged with this span.
@@ -34,20 +49,22 @@ pub enum Outcome {
     },
     /// It was refused, or never sent: it must not be there.
     Failed,
-    /// The answer was lost: it may be there, whole, or not at all.
+    /// The answer was lost: it may be there, whole, or not at all, and it may yet come.
+    #[default]
     Unknown,
 }
 
 /// A history as one line of JSON for each attempt, to be kept with a failed test.
 pub fn lines(history: &[Append]) -> String {
     #[derive(Serialize)]
-    struct Line {
+    struct Line<'a> {
         writer: u32,
         sequence: u32,
         attempt: u32,
         sent_us: u128,
         settled_us: u128,
         outcome: Outcome,
+        witness: Option<&'a Witness>,
     }
     let lines = history.iter().map(|append| {
         let Id { writer, sequence, attempt } = append.id;
@@ -59,6 +76,7 @@ pub fn lines(history: &[Append]) -> String {
             sent_us,
             settled_us,
             outcome: append.outcome,
+            witness: append.witness.as_ref(),
         })
     });
     lines.flatten().collect::<Vec<_>>().join("\n")

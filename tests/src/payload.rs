@@ -50,9 +50,14 @@ pub struct Torn {
     pub reason: String,
 }
 
-/// A piece, whole.
+/// A piece of [`LINES`] lines, whole.
 pub fn piece(id: Id, seed: u32) -> Vec<u8> {
-    let body = body(seed);
+    piece_of(id, seed, LINES)
+}
+
+/// A piece of so many lines, its first one included, whole.
+pub fn piece_of(id: Id, seed: u32, lines: usize) -> Vec<u8> {
+    let body = body(seed, lines.saturating_sub(1));
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let mut head = String::from(MAGIC);
     for (name, value) in FIELDS.iter().zip([id.writer, id.sequence, id.attempt, seed, length]) {
@@ -99,7 +104,7 @@ fn first(content: &[u8]) -> Result<(Id, usize), String> {
     let summed = head_length - "crc=".len() - DIGITS - 1;
     let body = &whole[head_length..];
     if sum != crc32c::crc32c_append(crc32c::crc32c(&whole[..summed]), body)
-        || body != self::body(seed).as_bytes()
+        || body != self::body(seed, body.iter().filter(|byte| **byte == b'\n').count()).as_bytes()
     {
         return Err("its bytes are not those that were written".to_owned());
     }
@@ -107,7 +112,7 @@ fn first(content: &[u8]) -> Result<(Id, usize), String> {
 }
 
 /// Lines such as web servers write.
-fn body(seed: u32) -> String {
+fn body(seed: u32, lines: usize) -> String {
     const PAGES: [&str; 6] = [
         "/",
         "/downloads/product_1",
@@ -123,8 +128,8 @@ fn body(seed: u32) -> String {
         "Wget/1.13.4 (linux-gnu)",
     ];
     let mut rng = StdRng::seed_from_u64(seed.into());
-    let mut text = String::with_capacity(LINES * 128);
-    for _ in 1..LINES {
+    let mut text = String::with_capacity(lines * 160);
+    for _ in 0..lines {
         let (a, b) = (rng.random_range(0..256_u32), rng.random_range(0..256_u32));
         let (hour, minute, second) =
             (rng.random_range(0..24_u32), rng.random_range(0..60_u32), rng.random_range(0..60_u32));
@@ -169,6 +174,12 @@ mod tests {
         }
         let twice_begun = [&whole[..500], &whole[..]].concat();
         assert_eq!(pieces(&twice_begun).map_err(|torn| torn.at), Err(0));
+        for lines in [1, 2, 7] {
+            let short = piece_of(ID, 7, lines);
+            assert_eq!(short.iter().filter(|byte| **byte == b'\n').count(), lines);
+            assert_eq!(pieces(&short).map(|found| found.len()), Ok(1));
+            assert!(pieces(&short[..short.len() - 1]).is_err());
+        }
         let stray = [&whole[..], b"stray"].concat();
         assert_eq!(pieces(&stray).map_err(|torn| torn.at), Err(whole.len()));
     }

@@ -45,10 +45,10 @@ pub fn program() -> &'static Path {
 }
 
 fn built() -> PathBuf {
-    // Tests lie in the folder `deps` of their profile's.
+    // Tests lie in the folder `deps` of their profile's, other programs in the profile's itself.
     let this = std::env::current_exe().expect("a test knows where it is");
-    let profile = this.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
-    let profile = profile.expect("cargo runs tests from a profile's folder");
+    let tests = this.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
+    let profile = tests.or_else(|| this.parent()).expect("cargo runs programs from a profile's folder");
     let program = profile.join("courant");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
     let sources = SOURCES.iter().filter_map(|folder| newest(&workspace.join(folder))).max();
@@ -106,6 +106,12 @@ impl Node {
 
     /// Starts it on the same folder, and waits until it is ready. Its port is another one than before.
     pub async fn restart(&mut self) {
+        self.launch().await;
+        assert!(self.becomes_ready(STARTING).await, "the broker is not ready:\n{}", self.log());
+    }
+
+    /// Starts it on the same folder, and waits until it listens.
+    pub async fn launch(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         let mut child = self.command().spawn().expect("the program starts");
         let begun = self.log().len();
@@ -126,13 +132,18 @@ impl Node {
             panic!("the broker did not start in {STARTING:?}:\n{}", self.log());
         };
         self.running = Some(Running { child, address });
+    }
+
+    /// Whether it says that it is ready, within a while.
+    pub async fn becomes_ready(&self, within: Duration) -> bool {
+        let address = self.address();
         let ready = async {
             while http::once(address, "GET", "/healthz/ready", &[], b"").await.map_or(0, |a| a.status) != 200
             {
                 sleep(TICK).await;
             }
         };
-        assert!(timeout(STARTING, ready).await.is_ok(), "the broker is not ready:\n{}", self.log());
+        timeout(within, ready).await.is_ok()
     }
 
     /// Runs another process on this one's folder, which is expected to end by itself: its code, and what it wrote.
@@ -140,6 +151,21 @@ impl Node {
         let mut command = self.command();
         command.stderr(Stdio::piped()).stdout(Stdio::piped());
         finish(command, b"", STARTING).await
+    }
+
+    /// Runs another process with these flags on an empty folder, which is expected to end by itself.
+    pub async fn impostor(&self) -> Ran {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(program());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
+        command.args(&self.flags).current_dir(folder.path()).env_clear();
+        finish(command, b"", STOPPING).await
+    }
+
+    /// Removes the data folder of one that does not run.
+    pub fn forget(&self) {
+        assert!(self.running.is_none(), "it runs");
+        std::fs::remove_dir_all(self.data()).expect("its data");
     }
 
     fn command(&self) -> Command {
@@ -190,6 +216,20 @@ impl Node {
         format!("http://{}", self.address())
     }
 
+    /// Whether a process of it was started, and its end not seen.
+    pub fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The status with which it ended by itself, if it did.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.running.as_mut()?.child.try_wait().expect("a child");
+        if ended.is_some() {
+            self.running = None;
+        }
+        ended
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.running.as_ref().expect("it runs").child.id()
@@ -220,10 +260,7 @@ impl Node {
 
     /// Sends a signal by its name, like `TERM`.
     pub fn signal(&self, name: &str) {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "kill -s \"$1\" \"$2\"", "sh", name]).arg(self.pid().to_string());
-        let sent = shell.status().expect("a shell");
-        assert!(sent.success(), "signal {name}");
+        signal(self.pid(), name);
     }
 
     /// Asks it to stop, and waits until it has.
@@ -261,6 +298,21 @@ impl Node {
         std::fs::write(self.folder.path().join(name), content).expect("a file");
         name
     }
+}
+
+/// Sends a signal by its name, like `STOP`, to a process that this one started.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -s \"$1\" \"$2\"", "sh", name]).arg(pid.to_string());
+    let sent = shell.status().expect("a shell");
+    assert!(sent.success(), "signal {name}");
+}
+
+/// A port of this machine that nobody uses.
+#[expect(clippy::disallowed_methods, reason = "asks the operating system for one")]
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
 }
 
 #[expect(clippy::print_stderr, reason = "what a failed test has to say of its broker")]

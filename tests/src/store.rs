@@ -109,3 +109,33 @@ pub fn concatenated(root: &Path, journal: &str) -> Vec<u8> {
     }
     content
 }
+
+/// What all fragments together hold, from offset zero on. Brokers that store at the same time may leave fragments that overlap;
+/// each must hold what its name says, and all must agree.
+///
+/// # Errors
+/// A fragment that is not what its name says, that differs from another, or that leaves a gap before it.
+pub fn assembled(root: &Path, journal: &str) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    for stored in fragments(root, journal) {
+        let part = decoded(&stored);
+        let (begin, end) = (place(stored.begin), place(stored.end));
+        let sum: String = Sha1::digest(&part).iter().map(|byte| format!("{byte:02x}")).collect();
+        if end - begin != part.len() || stored.sum != sum {
+            return Err(format!("{} holds {} bytes with the digest {sum}", stored.path.display(), part.len()));
+        }
+        if begin > content.len() {
+            return Err(format!("nothing is stored from {} to {begin}", content.len()));
+        }
+        let known = content.len().min(end) - begin;
+        if content[begin..begin + known] != part[..known] {
+            return Err(format!("{} differs from the fragments before it", stored.path.display()));
+        }
+        content.extend(&part[known..]);
+    }
+    Ok(content)
+}
+
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).expect("journals of tests fit into memory")
+}

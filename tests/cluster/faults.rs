@@ -1,0 +1,71 @@
+//! Each kind of fault once, under load.
+
+use std::time::Duration;
+
+use courant_tests::cluster::{Cluster, Plan};
+use courant_tests::exodus;
+use courant_tests::trial::{Fault, Settings, Trial};
+
+use crate::alone;
+
+/// `COURANT_TEST_SEED`, or another one each time.
+#[expect(clippy::print_stderr, reason = "who wants to see a failure again needs its seed")]
+fn seed() -> u64 {
+    let given = std::env::var("COURANT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("COURANT_TEST_SEED={seed} chooses the same faults again");
+    seed
+}
+
+#[expect(clippy::print_stderr, reason = "figures are for whoever reads the log")]
+async fn tried(plan: Plan, settings: Settings, faults: &[Fault]) {
+    let _alone = alone().await;
+    let Some(cluster) = Cluster::start(plan).await else { return };
+    let mut trial = match Trial::begin(cluster, settings, seed()).await {
+        Ok(trial) => trial,
+        Err((_, missing)) => panic!("{missing}"),
+    };
+    trial.calm(Duration::from_secs(2)).await;
+    for fault in faults {
+        trial.strike(*fault).await;
+    }
+    trial.calm(Duration::from_secs(1)).await;
+    let (_, report) = trial.end().await;
+    eprintln!("{report}");
+    assert!(report.problems.is_empty(), "{} problems", report.problems.len());
+    assert!(report.acknowledged > 100, "{} appends are no load", report.acknowledged);
+}
+
+#[tokio::test]
+async fn one_broker_on_an_etcd() {
+    let plan = Plan { brokers: 1, zones: 1, ..Plan::default() };
+    let settings = Settings { journals: 6, conditional: 1, replicas: 1, ..Settings::default() };
+    tried(plan, settings, &[Fault::KillAll, Fault::EtcdRestart]).await;
+}
+
+#[tokio::test]
+async fn processes_die_and_return() {
+    tried(Plan::default(), Settings::default(), &[Fault::Kill, Fault::KillTwo, Fault::KillAll, Fault::Drain]).await;
+}
+
+#[tokio::test]
+async fn processes_and_links_stand_still() {
+    let faults = [Fault::Freeze, Fault::FreezeBriefly, Fault::Cut, Fault::CutOneWay, Fault::Slow];
+    tried(Plan::default(), Settings::default(), &faults).await;
+}
+
+#[tokio::test]
+async fn the_registry_is_away() {
+    let faults =
+        [Fault::CutFromEtcd, Fault::EtcdRestart, Fault::EtcdUnruly, Fault::Revoke, Fault::Impostor];
+    tried(Plan::default(), Settings::default(), &faults).await;
+}
+
+#[tokio::test]
+async fn a_thousand_journals_lose_a_broker() {
+    let _alone = alone().await;
+    let Some(mut cluster) = Cluster::start(Plan::default()).await else { return };
+    let done = exodus::run(&mut cluster, 1_000, 3, 1, Duration::from_secs(60)).await;
+    let done = done.unwrap_or_else(|missing| panic!("{missing}"));
+    assert!(done.ratio() <= 1.2, "{done}");
+}

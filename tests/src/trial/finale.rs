@@ -1,0 +1,196 @@
+//! The end of a trial: every journal is read from each replica, over HTTP, and, when all brokers have stopped, out of the
+//! store; and the checkers judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use courant_proto::wire;
+use tokio::time::{Instant, sleep};
+
+use super::verdict::{self, Report};
+use super::{LIVENESS, Trial, outage};
+use crate::access::{Access, End, Part};
+use crate::cluster::{Cluster, holders};
+use crate::conditional::{Answer, Ask, Journal, Op};
+use crate::linear::{self, Timed, Verdict};
+use crate::load::{Kind, Stage};
+use crate::{checker, history, store};
+
+/// What was under way when the last fault passed gets this long to come or not to come.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// Steps of a search for an order of appends with conditions.
+const STEPS: usize = 2_000_000;
+
+/// Refusals that are the workload's own doing, and those that tell a client to come back.
+const EXPECTED: [&str; 8] = [
+    "REGISTER_MISMATCH",
+    "WRONG_APPEND_OFFSET",
+    "NO_JOURNAL_PRIMARY_BROKER",
+    "NOT_JOURNAL_PRIMARY_BROKER",
+    "INSUFFICIENT_JOURNAL_BROKERS",
+    "NOT_JOURNAL_BROKER",
+    "no connection",
+    "no broker listens",
+];
+
+pub(super) async fn end(trial: Trial) -> (Cluster, Report) {
+    let Trial { mut cluster, load, outages, mut problems, .. } = trial;
+    let stages = load.stages().to_vec();
+    let addresses = cluster.addresses();
+    for outage in outage::measure("the end", &stages, &addresses, &cluster.alive()).await {
+        if outage.lasted.is_none() {
+            problems.push(format!("J21: {} takes no append in the end", outage.journal));
+        }
+    }
+    if let Err(hangs) = load.finish().await {
+        problems.push(hangs);
+    }
+    sleep(SETTLING).await;
+    let mut report = Report { outages, problems, ..Report::default() };
+    let mut contents = Vec::new();
+    let held = cluster.journals().await;
+    for stage in &stages {
+        let content = match over_http(&cluster, stage).await {
+            Ok(content) => content,
+            Err(problem) => {
+                report.problems.push(problem);
+                Vec::new()
+            }
+        };
+        let replicas = held.get(stage.name()).map(|held| holders(held, &cluster)).unwrap_or_default();
+        for replica in replicas {
+            if let Err(problem) = from_replica(&cluster, stage, replica, content.len()).await {
+                report.problems.push(problem);
+            }
+        }
+        contents.push(content);
+    }
+    // Orderly, all at once: what the store holds then is everything.
+    let all = cluster.alive();
+    for status in cluster.terminate(&all).await {
+        if status.code() != Some(0) {
+            report.problems.push(format!("J19: all brokers were drained, and one ended with {status}"));
+        }
+    }
+    for (stage, content) in stages.iter().zip(contents) {
+        judge(&cluster, stage, content, &mut report);
+    }
+    (cluster, report)
+}
+
+/// Everything that is wrong with one journal.
+fn judge(cluster: &Cluster, stage: &Stage, mut content: Vec<u8>, report: &mut Report) {
+    let mut problems: Vec<String> = stage.broken().iter().map(ToString::to_string).collect();
+    match store::assembled(cluster.store(), stage.name()) {
+        Ok(stored) if stored.starts_with(&content) => content = stored,
+        Ok(stored) => problems.push(format!(
+            "J5: {}: the store holds {} bytes, which the journal's {} do not begin",
+            stage.name(),
+            stored.len(),
+            content.len()
+        )),
+        Err(problem) => problems.push(format!("J12: {}: {problem}", stage.name())),
+    }
+    let history = stage.history();
+    let violations = stage.with_seen(|seen| checker::check(&history, seen, &content));
+    problems.extend(violations.iter().map(|violation| format!("{}: {violation}", stage.name())));
+    if stage.kind() != Kind::Plain {
+        problems.extend(in_order(stage, content.len()));
+    }
+    for reason in stage.refusals().keys() {
+        // What is unknown is a fault of its own kind: a client that looks can go on.
+        let definite = history.iter().any(|append| append.outcome == history::Outcome::Failed);
+        let protocol = reason.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        if definite && protocol && !EXPECTED.contains(&reason.as_str()) {
+            problems.push(format!("J19: {}: a client was refused with {reason}", stage.name()));
+        }
+    }
+    for (reason, count) in stage.refusals() {
+        *report.refusals.entry(reason).or_default() += count;
+    }
+    report.acknowledged += verdict::acknowledged(&history);
+    report.unknown += verdict::unknown(&history);
+    report.bytes += content.len();
+    if !problems.is_empty() {
+        report.histories.insert(stage.name().to_owned(), history::lines(&history));
+    }
+    report.problems.extend(problems);
+}
+
+/// Whether appends with conditions could have come one after the other.
+fn in_order(stage: &Stage, head: usize) -> Option<String> {
+    let mut ops = stage.ops();
+    let end = Duration::from_secs(1 << 40);
+    let answer = Answer::Looked { head: i64::try_from(head).unwrap_or(i64::MAX) };
+    ops.push(Timed { sent: end, settled: Some(end), op: Op { ask: Ask::default(), answer } });
+    let rule = if stage.kind() == Kind::Registers { "J11" } else { "J10" };
+    match linear::check(&Journal, &ops, STEPS) {
+        Verdict::Linear => None,
+        Verdict::Undecided => Some(format!("{rule}: {}: no order was found in {STEPS} steps", stage.name())),
+        Verdict::Torn { longest } => {
+            let stuck: Vec<_> = (0..ops.len()).filter(|index| !longest.contains(index)).collect();
+            let first = stuck.iter().filter(|index| ops[**index].settled.is_some()).min_by_key(|index| ops[**index].settled);
+            let shown = first.map(|index| &ops[*index]);
+            Some(format!("{rule}: {}: no order of {} operations; at most {} fit, and not {shown:?}", stage.name(), ops.len(), longest.len()))
+        }
+    }
+}
+
+/// The whole journal, by a reader that has seen nothing of it.
+async fn over_http(cluster: &Cluster, stage: &Stage) -> Result<Vec<u8>, String> {
+    let mut access = Access::new(cluster.addresses(), 0, LIVENESS);
+    let failed = |what: &str| format!("J5: {} cannot be read over HTTP: {what}", stage.name());
+    let mut connection = access.connection().await.ok_or_else(|| failed("no connection"))?;
+    let target = format!("/{}", stage.name());
+    let answer = connection.request("GET", &target, &[], b"").await.map_err(|error| failed(&error.to_string()))?;
+    if answer.status != 206 {
+        return Err(failed(&format!("{} {}", answer.status, answer.text())));
+    }
+    stage.see(0, &answer.body);
+    Ok(answer.body)
+}
+
+/// What one replica has by itself, which must be the whole journal.
+async fn from_replica(cluster: &Cluster, stage: &Arc<Stage>, replica: usize, length: usize) -> Result<(), String> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let deadline = Instant::now() + LIVENESS;
+    let mut at = 0;
+    let mut last = String::new();
+    while at < length {
+        if Instant::now() > deadline {
+            return Err(format!("J7: {}: broker {replica} has {at} of {length} bytes: {last}", stage.name()));
+        }
+        let mut access = Access::new(cluster.addresses(), 0, LIVENESS).through(&[replica]);
+        let request = wire::ReadRequest {
+            journal: stage.name().to_owned(),
+            offset: at,
+            do_not_proxy: true,
+            ..Default::default()
+        };
+        let begun = at;
+        let ended = access.read(request, LIVENESS, |part| match part {
+            Part::Head { offset, fragment, .. } => {
+                if offset != at {
+                    stage.breaks("J26", format!("a read of broker {replica} at {at} was moved to {offset}"));
+                }
+                // What lies in the store is read there, and not through the broker.
+                let remote = fragment.filter(|fragment| !fragment.backing_store.is_empty());
+                at = remote.map_or(offset, |fragment| fragment.end);
+            }
+            Part::Content { offset, bytes } => {
+                stage.see(offset, bytes);
+                at = offset + i64::try_from(bytes.len()).unwrap_or(0);
+            }
+        });
+        last = match ended.await {
+            End::Status(status) => status.as_str_name().to_owned(),
+            End::Fault(fault) => fault,
+            End::Late => "late".to_owned(),
+        };
+        if at == begun {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
