@@ -1,0 +1,1 @@
+//! A slow exact maximum flow.
