@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Serve(ServeFlags),
     /// List, change, read and append to journals
     Journals(JournalsArgs),
+    /// List the brokers of a cluster
+    Members(MembersArgs),
     /// Print a script that completes this command in a shell
     #[command(after_help = "Example:\n  courant completions bash > /etc/bash_completion.d/courant")]
     Completions(CompletionsArgs),
@@ -72,7 +74,51 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct JournalsArgs {
-    /// URL of a broker
+    #[command(flatten)]
+    pub(crate) at: BrokerAt,
+    #[command(subcommand)]
+    pub(crate) command: JournalsCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    #[command(flatten)]
+    pub(crate) at: BrokerAt,
+    #[command(subcommand)]
+    pub(crate) command: MembersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembersCommand {
+    /// List the brokers of the cluster, with what they hold
+    #[command(
+        after_help = "Any broker answers.\n\nExamples:\n  courant members list\n  courant members list -o json | jq -r '.members[] | select(.leader).spec.process_spec.endpoint'"
+    )]
+    List(MembersListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MembersListArgs {
+    /// Form of the output
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Form,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people
+    Table,
+    /// The same as JSON, in YAML
+    Yaml,
+    /// For programs
+    Json,
+}
+
+/// Where a broker is.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerAt {
+    /// URL of a broker, or of several with commas between them
     #[arg(
         long,
         alias = "broker.address",
@@ -82,8 +128,16 @@ pub(crate) struct JournalsArgs {
         global = true
     )]
     pub(crate) broker: String,
-    #[command(subcommand)]
-    pub(crate) command: JournalsCommand,
+    /// Zone whose replicas are read where there are any
+    #[arg(
+        long,
+        value_name = "ZONE",
+        env = "COURANT_ZONE",
+        default_value = "",
+        hide_default_value = true,
+        global = true
+    )]
+    pub(crate) zone: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,8 +17,10 @@ mod completions;
 mod failure;
 mod files;
 mod journals;
+mod members;
 mod output;
 mod serve;
+mod session;
 mod trace;
 
 #[global_allocator]
@@ -49,6 +51,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Journals(args) => {
             trace::start(&cli.log, "warn")?;
             journals::run(args)
+        }
+        Command::Members(args) => {
+            trace::start(&cli.log, "warn")?;
+            members::run(args)
         }
         Command::Completions(args) => completions::run(args),
     }

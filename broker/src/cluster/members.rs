@@ -81,24 +81,24 @@ mod tests {
 
     #[test]
     fn members_are_told_with_what_they_hold() {
-        let mut keys = Keys::with_members(&["b/two", "a/one"]);
-        let mut exiting = broker(&id("c/tri"));
+        let mut keys = Keys::with_members(&["b/bess", "a/ahab"]);
+        let mut exiting = broker(&id("c/cleo"));
         exiting.exiting = true;
         keys.member(&exiting);
         // A later change of its key does not make it a later member.
-        keys.member(&broker(&id("b/two")));
+        keys.member(&broker(&id("b/bess")));
         keys.item(&spec("acme/x")).item(&spec("acme/y"));
-        keys.assign("acme/x", "a/one", 0, None).assign("acme/x", "b/two", 1, None);
-        keys.assign("acme/y", "a/one", 1, None).assign("acme/y", "c/tri", 2, None);
-        keys.assign("acme/gone", "a/one", 0, None);
+        keys.assign("acme/x", "a/ahab", 0, None).assign("acme/x", "b/bess", 1, None);
+        keys.assign("acme/y", "a/ahab", 1, None).assign("acme/y", "c/cleo", 2, None);
+        keys.assign("acme/gone", "a/ahab", 0, None);
         let known = |member: &ProcessId| Known {
-            version: if *member == id("b/two") { String::new() } else { "1.0".to_owned() },
-            suspected_by: if *member == id("c/tri") { vec![id("a/one"), id("b/two")] } else { Vec::new() },
+            version: if *member == id("b/bess") { String::new() } else { "1.0".to_owned() },
+            suspected_by: if *member == id("c/cleo") { vec![id("a/ahab"), id("b/bess")] } else { Vec::new() },
         };
         let members = members(&keys.space(), known);
         assert_eq!(
             members.iter().map(show).collect::<Vec<_>>(),
-            ["a/one 2/1 v1.0 []", "b/two 1/0 v leads []", "c/tri 1/0 v1.0 [one,two]"]
+            ["a/ahab 2/1 v1.0 []", "b/bess 1/0 v leads []", "c/cleo 1/0 v1.0 [ahab,bess]"]
         );
         assert!(members[2].spec.as_ref().unwrap().exiting);
         assert_eq!(members[1].create_revision, 2);
