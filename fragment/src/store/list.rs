@@ -5,9 +5,9 @@ use courant_proto::name::JournalName;
 use futures::StreamExt;
 
 use super::access::{Attempted, Store};
-use super::counters::Operation;
+use super::counters::{Operation, StrayReason};
 use super::error::StoreError;
-use super::strays::{Listed, read_entry};
+use super::strays::{Listed, Stray, read_entry};
 
 impl Store {
     /// The fragments of a journal, in the store's order. Objects that are no fragments of it are counted and
@@ -23,6 +23,39 @@ impl Store {
         journal: &JournalName,
         nested: &[JournalName],
     ) -> Result<Vec<Fragment>, StoreError> {
+        let (fragments, strays) = self.list_all(journal, nested).await?;
+        for (key, stray) in strays {
+            self.counters.stray(stray.reason);
+            if self.warned.lock().is_due(&key, self.shared.clock.now()) {
+                tracing::warn!(
+                    store = %self.url, %journal, ?key, reason = %stray.detail,
+                    "skipping an object that is no fragment of its journal"
+                );
+            }
+        }
+        Ok(fragments)
+    }
+
+    /// The fragments of a journal as [`Store::list`] has them, and beside them the objects in its folder that are none: what they are
+    /// called, and why they are none. Those of `nested` journals are in neither.
+    ///
+    /// # Errors
+    /// As for [`Store::list`].
+    pub async fn list_with_strays(
+        &self,
+        journal: &JournalName,
+        nested: &[JournalName],
+    ) -> Result<(Vec<Fragment>, Vec<(String, String)>), StoreError> {
+        let (fragments, strays) = self.list_all(journal, nested).await?;
+        let strays = strays.into_iter().filter(|(_, stray)| stray.reason != StrayReason::Nested);
+        Ok((fragments, strays.map(|(key, stray)| (key, stray.detail)).collect()))
+    }
+
+    async fn list_all(
+        &self,
+        journal: &JournalName,
+        nested: &[JournalName],
+    ) -> Result<(Vec<Fragment>, Vec<(String, Stray)>), StoreError> {
         let prefix = self.bucket.key(&format!("{journal}/"));
         // Never closed, so it always grants.
         let _permit = self.lists.acquire().await;
@@ -30,21 +63,14 @@ impl Store {
         let entries = self.attempt(Operation::List, &prefix, limit, || self.entries(&prefix)).await?;
         self.counters.listed(entries.len());
         let mut fragments = Vec::with_capacity(entries.len());
+        let mut strays = Vec::new();
         for entry in entries {
             match read_entry(journal, &self.url, &prefix, nested, &entry) {
                 Ok(fragment) => fragments.push(fragment),
-                Err(stray) => {
-                    self.counters.stray(stray.reason);
-                    if self.warned.lock().is_due(&entry.key, self.shared.clock.now()) {
-                        tracing::warn!(
-                            store = %self.url, %journal, key = ?entry.key, reason = %stray.detail,
-                            "skipping an object that is no fragment of its journal"
-                        );
-                    }
-                }
+                Err(stray) => strays.push((entry.key, stray)),
             }
         }
-        Ok(fragments)
+        Ok((fragments, strays))
     }
 
     /// Every object below a key.
