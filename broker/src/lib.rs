@@ -26,6 +26,7 @@ mod list;
 mod member;
 mod metrics;
 mod peer;
+mod peers;
 mod read;
 mod recovery;
 mod replica;

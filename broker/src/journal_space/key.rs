@@ -108,6 +108,11 @@ impl Root {
         joined(&self.assign, &parts.map(str::as_bytes))
     }
 
+    /// A folder of our own keys, with its slash.
+    pub(crate) fn ours(&self, family: &str) -> String {
+        format!("{OURS}{self}/{family}/")
+    }
+
     /// The key of a journal's lineage.
     pub(crate) fn lineage(&self, journal: &JournalName) -> Vec<u8> {
         joined(&self.lineage, &[journal.as_str().as_bytes()])

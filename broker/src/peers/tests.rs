@@ -1,0 +1,151 @@
+//! Brokers that make themselves known, and report each other.
+
+use courant_keyspace::LeaseConfig;
+
+use super::*;
+use crate::journal_space::fixture::*;
+use crate::member::Join;
+
+/// A member of a cluster, with its peers.
+struct One {
+    member: Member,
+    peers: Peers,
+    ended: JoinSet<Result<(), MemberError>>,
+}
+
+impl One {
+    async fn start(cluster: &mut Cluster, who: &ProcessId, adopt: Option<i64>, seed: u64) -> Self {
+        let lease = LeaseConfig { ttl: Duration::from_secs(6), adopt, seed, ..LeaseConfig::default() };
+        let join = Join { root: root(), spec: broker(who), lease };
+        let (member, task) = Box::pin(Member::join(cluster.etcd().clone(), join)).await.expect("a place");
+        let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
+        cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
+        cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
+        let introduction = Introduction {
+            etcd: cluster.etcd().clone(),
+            root: root(),
+            me: who.clone(),
+            member: member.clone(),
+            space: cluster.mirror.clone(),
+            seed,
+        };
+        let (peers, task) = Box::pin(Peers::load(introduction)).await.expect("a registry that answers");
+        let mut ended = JoinSet::new();
+        ended.spawn(task.run(cluster.cancel.clone()));
+        Self { member, peers, ended }
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&View) -> bool) {
+        let mut changed = self.peers.changed();
+        let reached =
+            tokio::time::timeout(Duration::from_secs(120), changed.wait_for(|view| wanted(view))).await;
+        assert!(matches!(reached, Ok(Ok(_))), "never {what}: {:?}", self.peers.view());
+    }
+
+    async fn until_suspects(&self, expected: &[(&ProcessId, &ProcessId)]) {
+        let expected: BTreeSet<Suspicion> = expected
+            .iter()
+            .map(|(suspect, by)| Suspicion { suspect: (*suspect).clone(), by: (*by).clone() })
+            .collect();
+        self.until(&format!("{expected:?}"), |view| view.suspected == expected).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_of_this_kind_know_each_other_while_they_live() {
+    let mut cluster = Cluster::start().await;
+    let (a, b, stranger) = (id("zone-a/self"), id("zone-b/other"), id("zone-c/stranger"));
+    let one = One::start(&mut cluster, &a, None, 1).await;
+    assert!(one.peers.is_courant(&a), "itself, whatever the registry says yet");
+    assert!(!one.peers.all_courant([&a, &b]));
+    let other = One::start(&mut cluster, &b, None, 2).await;
+    one.until("both", |view| view.courant.len() == 2).await;
+    assert!(one.peers.all_courant([&a, &b]) && one.peers.is_courant(&b));
+    cluster.put_member(&broker(&stranger)).await;
+    assert!(!one.peers.all_courant([&a, &b, &stranger]), "a member of another kind");
+
+    courant_keyspace::revoke(cluster.etcd(), other.member.lease_id()).await.expect("a revocation");
+    one.until("without the other", |view| !view.courant.contains(&b)).await;
+    one.until("the other again, under its new lease", |view| view.courant.contains(&b)).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspicion_is_told_taken_back_and_forgotten_in_time() {
+    let mut cluster = Cluster::start().await;
+    let (a, b, c) = (id("zone-a/self"), id("zone-b/other"), id("zone-c/third"));
+    let one = One::start(&mut cluster, &a, None, 1).await;
+    let other = One::start(&mut cluster, &b, None, 2).await;
+    cluster.put_member(&broker(&c)).await;
+
+    one.peers.suspect(&a);
+    one.peers.suspect(&c);
+    other.peers.suspect(&c);
+    for peers in [&one, &other] {
+        peers.until_suspects(&[(&c, &a), (&c, &b)]).await;
+    }
+    assert!(one.peers.view().is_suspected(&c, &b) && !one.peers.view().is_suspected(&b, &c));
+    one.peers.clear(&c);
+    one.peers.clear(&c);
+    other.until_suspects(&[(&c, &b)]).await;
+    let began = Instant::now();
+    other.until_suspects(&[]).await;
+    assert!(began.elapsed() > Duration::from_secs(50), "{:?}", began.elapsed());
+
+    one.peers.suspect(&c);
+    other.until_suspects(&[(&c, &a)]).await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    one.peers.suspect(&c);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(other.peers.view().is_suspected(&c, &a), "it was repeated");
+    // Whoever comes back after it has gone is another, of whom nothing is known.
+    cluster.delete(root().member(&c)).await;
+    other.until_suspects(&[]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspicion_goes_with_its_reporter_and_comes_back_with_it() {
+    let mut cluster = Cluster::start().await;
+    let (a, b) = (id("zone-a/self"), id("zone-b/other"));
+    let one = One::start(&mut cluster, &a, None, 1).await;
+    let other = One::start(&mut cluster, &b, None, 2).await;
+    one.peers.suspect(&b);
+    other.until_suspects(&[(&b, &a)]).await;
+    courant_keyspace::revoke(cluster.etcd(), one.member.lease_id()).await.expect("a revocation");
+    other.until_suspects(&[]).await;
+    other.until_suspects(&[(&b, &a)]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_removed_by_hand_are_put_again() {
+    let mut cluster = Cluster::start().await;
+    let a = id("zone-a/self");
+    let one = One::start(&mut cluster, &a, None, 1).await;
+    one.until("itself", |view| view.courant.contains(&a)).await;
+    cluster
+        .etcd()
+        .kv_client()
+        .delete("/courant-x/courant/cluster/members/zone-a#self", None)
+        .await
+        .expect("a delete");
+    one.until("gone", |view| view.courant.is_empty()).await;
+    one.until("itself again", |view| view.courant.contains(&a)).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_the_data_folder_cannot_share_the_place() {
+    let mut cluster = Cluster::start().await;
+    let a = id("zone-a/self");
+    let mut first = One::start(&mut cluster, &a, None, 1).await;
+    first.until("itself", |view| view.courant.contains(&a)).await;
+    let mut second = One::start(&mut cluster, &a, Some(first.member.lease_id()), 2).await;
+    assert_eq!(second.member.lease_id(), first.member.lease_id());
+    let ended = first.ended.join_next().await.expect("a task").expect("no panic");
+    assert!(matches!(ended, Err(MemberError::Taken { .. })), "{ended:?}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(second.ended.try_join_next().is_none(), "the later one goes on");
+    cluster.stop().await;
+}
