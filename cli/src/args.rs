@@ -168,6 +168,9 @@ pub(crate) enum JournalsCommand {
         after_help = "Run it only once every former broker of the journals has persisted what it holds.\n\nExample:\n  courant journals reset-head -l name=acme/orders/part-000"
     )]
     ResetHead(ResetHeadArgs),
+    /// Prove of journals that their brokers and stores hold all of them, and the same
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(AuditArgs),
     /// Ask the broker whether a fragment store works
     #[command(
         after_help = "Example:\n  courant journals store-health s3://acme-logs/ --check-delete-prefix probe/"
@@ -215,6 +218,22 @@ const FRAGMENTS_EXAMPLES: &str = "\
 Examples:
   courant journals fragments -l prefix=acme/orders/
   courant journals fragments -l name=acme/orders/part-000 --from 2026-07-01T00:00:00Z --url-ttl 1h -o json";
+
+const AUDIT_EXAMPLES: &str = "\
+Every broker of a journal is asked for what it holds, and every object of the store is read. What is told:
+  GAP         nobody holds the bytes between two spans, or before the write head
+  DIFFERS     two hold other bytes at the same offsets
+  DIGEST      content has another SHA-1 than its name or its broker says
+  UNREADABLE  content cannot be read, or an object is not what its name says
+  LOST        a broker would send readers to an object that is not there
+  PAST_HEAD   something lies behind the write head of a broker
+  STRAY       an object in the journal's folder is no fragment of it
+  UNKNOWN     somebody could not be asked
+The exit code is 1 if anything is. Appends may go on meanwhile.
+
+Examples:
+  courant journals audit --name acme/orders/part-000 --file-root /mnt/fragments
+  courant journals audit -l prefix=acme/ --brokers-only -o json | jq '.journals[].findings[]'";
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -373,6 +392,29 @@ pub(crate) struct SuspendArgs {
 pub(crate) struct ResetHeadArgs {
     #[command(flatten)]
     pub(crate) select: Select,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "audited", required = true, multiple = false, args = ["selector", "name"])]
+pub(crate) struct AuditArgs {
+    /// Label selector of the journals, like name=acme/x, prefix=acme/ or 'app=web, region in (eu, us)'
+    #[arg(short = 'l', long, value_parser = selector)]
+    pub(crate) selector: Option<wire::LabelSelector>,
+    /// Name of a journal; may be given several times
+    #[arg(long, value_name = "JOURNAL")]
+    pub(crate) name: Vec<String>,
+    /// Folder that file:// stores lie in, as it is seen from here
+    #[arg(long, value_name = "DIR", env = "COURANT_FILE_ROOT")]
+    pub(crate) file_root: Option<PathBuf>,
+    /// Read stored content through brokers, and do not look into stores
+    #[arg(long, conflicts_with = "file_root")]
+    pub(crate) brokers_only: bool,
+    /// Compare what is listed, and read no content
+    #[arg(long)]
+    pub(crate) no_content: bool,
+    /// Form of the output
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Form,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ use crate::session::{self, Session, count, nothing_matches};
 
 mod append;
 mod apply;
+mod audit;
 mod edit;
 mod fragments;
 mod list;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: JournalsArgs) -> Result<ExitCode, Failure> {
             JournalsCommand::Fragments(args) => fragments::run(&session?, args).await,
             JournalsCommand::Suspend(args) => suspend::run(&session?, args).await,
             JournalsCommand::ResetHead(args) => reset_head::run(&session?, args).await,
+            JournalsCommand::Audit(args) => audit::run(&session?, args).await,
             JournalsCommand::StoreHealth(args) => store_health::run(&session?, args).await,
         }
     })

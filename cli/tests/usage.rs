@@ -53,6 +53,8 @@ fn every_command_has_help_with_examples() {
         &["journals", "suspend"],
         &["journals", "reset-head"],
         &["journals", "store-health"],
+        &["journals", "audit"],
+        &["members", "list"],
     ] {
         let args = [command, &["--help"]].concat();
         let (code, stdout, stderr) = run(&args, "", &[]);
