@@ -2,30 +2,45 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::BytesMut;
+use courant_fragment::disk::DiskFile;
 use courant_fragment::persister::{PersisterHandle, Report};
+use courant_fragment::spool::{ClusterId, SpoolId};
 use courant_fragment::store::Stores;
 use courant_proto::fragment::Fragment;
 use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
-use courant_proto::offset::Offset;
-use courant_proto::registers::Registers;
 use courant_proto::spec::JournalSpec;
 use courant_proto::time::Timestamp;
+use courant_proto::wire;
 use futures::FutureExt;
+use futures::future::join_all;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::core::Cores;
-use crate::core::command::{Command, Unhealthy};
+use crate::core::command::{Agreed, Command, Unhealthy};
+use crate::core::place::Place;
 use crate::journal_space::decode::Value;
 use crate::journal_space::{Space, SpaceMirror};
-use crate::lineage::{BeginEpoch, EpochOutcome, LineageKeeper};
+use crate::lineage::LineageKeeper;
+use crate::lineage::judge::Recovered;
+use crate::member::Member;
+use crate::peer::client::PeerClient;
+use crate::peers::Peers;
+use crate::recovery;
 use crate::replica::Replica;
+use crate::replication::messages;
+use crate::replication::notes::RouteNotes;
+use crate::replication::sync::{self, Agreement};
 
 /// Where a core sends work that may wait. Cloning shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Background {
     pub(crate) me: ProcessId,
     pub(crate) runtime: Handle,
@@ -39,6 +54,30 @@ pub(crate) struct Background {
     /// Where the persister reports to: the core that has this value.
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) cores: Cores,
+    /// The runtime of the core that has this value; none before the core runs.
+    pub(crate) here: Option<Handle>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) etcd: etcd_client::Client,
+    /// Our place among the members.
+    pub(crate) place: Member,
+    /// Other brokers.
+    pub(crate) peers: PeerClient,
+    pub(crate) presence: Peers,
+    pub(crate) notes: RouteNotes,
+    /// Bounds how many agreements are under way at once.
+    pub(crate) agreements: Arc<Semaphore>,
+}
+
+/// Agreements of one broker that are under way at once.
+pub(crate) const MOST_AGREEMENTS: usize = 256;
+
+/// Bytes of a file that are sent to peers at a time.
+const FILE_PIECE: usize = 256 << 10;
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Background").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 impl Background {
@@ -60,49 +99,137 @@ impl Background {
         );
     }
 
-    /// Asks the registry to record an epoch; the journal's core is told.
-    pub(crate) fn begin_epoch(&self, begin: Epoch) {
-        let (lineage, cores, me) = (self.lineage.clone(), self.cores.clone(), self.me.clone());
-        let log_number = self.log_number;
+    /// Runs something on the thread of the core that asks.
+    pub(crate) fn spawn_here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(work, self.here.as_ref().unwrap_or(&self.runtime));
+    }
+
+    /// Sends a command after a while. A core that has stopped needs none.
+    fn send_after(&self, journal: &JournalName, pause: Duration, command: Command) {
+        let (cores, journal) = (self.cores.clone(), journal.clone());
+        self.spawn_here(async move {
+            sleep(pause).await;
+            let _ = cores.send(&journal, command).await;
+        });
+    }
+
+    /// Looks at a journal again after a while.
+    pub(crate) fn ready_after(&self, journal: &JournalName, pause: Duration) {
+        self.send_after(journal, pause, Command::Ready { journal: journal.clone() });
+    }
+
+    /// Ends a pipeline after a while, if it has not ended by then.
+    pub(crate) fn close_after(&self, replica: &Arc<Replica>, attempt: u64, pause: Duration) {
+        let command = Command::Close { replica: Arc::clone(replica), attempt };
+        self.send_after(&replica.journal, pause, command);
+    }
+
+    /// Begins an agreement of the members of a journal; its core is told what came of it.
+    pub(crate) fn begin_agreement(&self, agreement: Agreement) -> AbortHandle {
+        let background = self.clone();
+        let reaching = async move {
+            let permit = background.agreements.clone().acquire_owned().await;
+            let (replica, attempt) = (Arc::clone(&agreement.replica), agreement.attempt);
+            let reached = AssertUnwindSafe(sync::reach(background.clone(), agreement)).catch_unwind().await;
+            // The journal's appends wait for this answer, so a bug must not keep it from them.
+            let outcome = reached.unwrap_or_else(|_| Agreed::Unavailable("the agreement panicked".to_owned()));
+            drop(permit);
+            let journal = replica.journal.clone();
+            let _ = background.cores.send(&journal, Command::Agreed { replica, attempt, outcome }).await;
+        };
+        self.tasks.spawn_on(reaching, self.here.as_ref().unwrap_or(&self.runtime)).abort_handle()
+    }
+
+    /// Writes into the assignments of a journal that its members are synchronised.
+    pub(crate) fn note_route(&self, replica: &Replica, place: &Place) {
+        self.notes.note(&replica.journal, &place.route);
+    }
+
+    /// Asks the lineage what counts of content that was written before its commitment was known; the journal's core is told.
+    pub(crate) fn rejudge(&self, journal: &JournalName, create_revision: i64, spools: Vec<(SpoolId, Recovered)>) {
+        let (background, journal) = (self.clone(), journal.clone());
         self.tasks.spawn_on(
             async move {
-                let Epoch { replica, contributed, unknown, begin, accept_loss, store_end, registers } = begin;
-                let journal = replica.journal.clone();
-                let request = BeginEpoch {
-                    journal: journal.clone(),
-                    create_revision: replica.create_revision,
-                    contributed,
-                    begin,
-                    accept_loss,
-                    store_end,
-                    registers,
-                    members: vec![me],
-                    unknown_to_log: log_number.filter(|_| unknown),
-                };
-                let outcome = AssertUnwindSafe(lineage.begin_epoch(request)).catch_unwind().await;
-                // The journal's appends wait for this answer, so a bug must not keep it from them.
-                let outcome = outcome
-                    .unwrap_or_else(|_| EpochOutcome::Unavailable("beginning an epoch panicked".to_owned()));
-                let _ = cores.send(&journal, Command::EpochBegan { replica, outcome }).await;
+                let space = background.mirror.snapshot();
+                let rejudged = recovery::rejudge(
+                    &journal,
+                    spools,
+                    background.cluster,
+                    &space,
+                    &background.etcd,
+                    &background.me,
+                )
+                .await;
+                match rejudged {
+                    Ok(rejudged) => {
+                        let command = Command::Rejudged { journal: journal.clone(), create_revision, rejudged };
+                        let _ = background.cores.send(&journal, command).await;
+                    }
+                    Err(error) => tracing::warn!(%journal, %error, "cannot ask the lineage; it is asked again"),
+                }
             },
             &self.runtime,
         );
     }
-}
 
-/// An epoch that a core wants to begin.
-#[derive(Debug)]
-pub(crate) struct Epoch {
-    /// Who asks, and is told.
-    pub(crate) replica: Arc<Replica>,
-    /// The head that this member's log knows of the last epoch.
-    pub(crate) contributed: Option<Offset>,
-    /// This member's log has never heard of the journal.
-    pub(crate) unknown: bool,
-    pub(crate) begin: Offset,
-    pub(crate) accept_loss: bool,
-    pub(crate) store_end: Offset,
-    pub(crate) registers: Registers,
+    /// Sends a round whose content lies in a file; the journal's core is told when the connections have it.
+    pub(crate) fn send_file(
+        &self,
+        replica: &Arc<Replica>,
+        attempt: u64,
+        senders: Vec<mpsc::Sender<wire::ReplicateRequest>>,
+        (first, last): (Option<wire::ReplicateRequest>, wire::ReplicateRequest),
+        (file, length): (Arc<dyn DiskFile>, u64),
+    ) {
+        let (cores, replica) = (self.cores.clone(), Arc::clone(replica));
+        self.spawn_here(async move {
+            let mut at = 0;
+            let mut next = first;
+            loop {
+                if let Some(message) = next.take() {
+                    // A stream that has ended says so by itself; the others go on.
+                    join_all(senders.iter().map(|sender| sender.send(message.clone()))).await;
+                }
+                if at >= length {
+                    break;
+                }
+                let file = Arc::clone(&file);
+                let piece = usize::try_from(length - at).unwrap_or(usize::MAX).min(FILE_PIECE);
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut buffer = BytesMut::zeroed(piece);
+                    file.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+                });
+                match read.await {
+                    Ok(Ok(content)) => {
+                        next = Some(messages::content(content, at));
+                        at += piece as u64;
+                    }
+                    failed => {
+                        // Without its content the round cannot be answered: dropping the senders ends the streams.
+                        tracing::error!(journal = %replica.journal, ?failed, "cannot read what an append left in a file");
+                        let failure = Some("content of an append cannot be read again".to_owned());
+                        let journal = replica.journal.clone();
+                        let command = Command::Answered { replica, attempt, peer: 0, answered: 0, failure };
+                        let _ = cores.send(&journal, command).await;
+                        return;
+                    }
+                }
+            }
+            join_all(senders.iter().map(|sender| sender.send(last.clone()))).await;
+            let journal = replica.journal.clone();
+            let _ = cores.send(&journal, Command::Sent { replica, attempt }).await;
+        });
+    }
+
+    /// Whether a member understands what Courant adds to the protocol.
+    pub(crate) fn is_courant(&self, id: &ProcessId) -> bool {
+        self.presence.is_courant(id)
+    }
+
+    /// A member could not be reached.
+    pub(crate) fn unreachable(&self, id: &ProcessId) {
+        self.presence.suspect(id);
+    }
 }
 
 /// The fragments of all stores of a journal. Any store's failure is the failure of the listing; where the first one has never worked,

@@ -10,11 +10,16 @@
 //! A turn of the core is: drain the mailbox, decide what waits in every journal that was touched, write the log once, publish and
 //! answer. Nothing in a turn waits for anything but that write (decision D11 and `docs/adr/0003-cores.md`).
 
+mod agree;
 pub(crate) mod command;
 mod hold;
 mod journal;
+mod line;
+mod obey;
+pub(crate) mod place;
 mod run;
 mod turn;
+mod veil;
 mod wheel;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::core::command::Command;
+use crate::core::place::Place;
+use crate::journal_space::Space;
 use crate::recovery::{Adoptable, Judged};
 use crate::replica::Replica;
 use crate::resolver::locals::{self, Local, Locals};
@@ -64,11 +66,13 @@ impl Follower {
             self.stop(&local, space.item(&local.journal).is_none()).await?;
         }
         for local in changes.start {
-            self.start(local).await?;
+            self.start(local, &space).await?;
         }
         for local in changes.changed {
             if let Some(replica) = self.shared.replicas.get(&local.journal) {
                 replica.set_spec(Arc::clone(&local.spec));
+                let place = place(&local, &space);
+                self.shared.cores.send(&local.journal, Command::Rerouted { replica, place }).await?;
             }
         }
         self.locals = changes.locals;
@@ -77,7 +81,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn start(&mut self, local: Local) -> Result<(), Status> {
+    async fn start(&mut self, local: Local, space: &Space) -> Result<(), Status> {
         let index = Index::new(local.journal.clone(), self.shared.config.tail_bytes);
         let replica = Arc::new(Replica::new(
             local.journal.clone(),
@@ -85,7 +89,8 @@ impl Follower {
             Arc::clone(&local.spec),
             Arc::new(index),
         ));
-        self.shared.cores.send(&local.journal, Command::Start { replica: Arc::clone(&replica) }).await?;
+        let command = Command::Start { replica: Arc::clone(&replica), place: place(&local, space) };
+        self.shared.cores.send(&local.journal, command).await?;
         self.shared.replicas.insert(replica);
         Ok(())
     }
@@ -95,5 +100,17 @@ impl Follower {
         let command =
             Command::Stop { journal: local.journal.clone(), create_revision: local.create_revision, deleted };
         self.shared.cores.send(&local.journal, command).await
+    }
+}
+
+/// Our part in a journal, as the assignments have it.
+fn place(local: &Local, space: &Space) -> Place {
+    let route = Arc::new(space.bare_route(&local.journal));
+    Place {
+        is_primary: local.is_primary,
+        is_noted: space.assignments(&local.journal).all(|assigned| assigned.assignment.knows(&route)),
+        // What made the route so may be a key that is gone, so no key's own revision tells.
+        revision: space.revision(),
+        route,
     }
 }

@@ -8,4 +8,9 @@
 //!  sync: heads ─► agree (pure) ─► fetch ─► record the epoch ─► attach the peers ─► rounds
 //! ```
 
+pub(crate) mod link;
 pub(crate) mod local;
+pub(crate) mod messages;
+pub(crate) mod notes;
+pub(crate) mod rounds;
+pub(crate) mod sync;

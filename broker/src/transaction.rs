@@ -41,6 +41,8 @@ pub(crate) enum PutLease {
     None,
     /// This one.
     Under(i64),
+    /// The one that the key is under, whatever it is.
+    Kept,
 }
 
 impl Transaction {

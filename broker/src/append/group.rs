@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌─────────── Refresh (the store's fragments are not known yet)
 //!  asks ──► turn ──────── Begin   (the journal has no epoch in this process yet)
-//!            └─────────── Commit  (a roll, spans, refusals) ──► settle ──► answers
+//!            └─────────── Commit  (a roll, spans, refusals) ──► a round ──► answers
 //! ```
 //!
 //! Every ask is decided on the state that its predecessors in the group leave behind, so a refusal can rest on bytes that are
@@ -56,6 +56,11 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
+    /// Whether it may suspend the journal, which rests on all that was ever decided.
+    pub(crate) const fn may_suspend(&self) -> bool {
+        matches!(self.suspend, SuspendAsk::IfFlushed | SuspendAsk::Now)
+    }
+
     fn changes_registers(&self) -> bool {
         !self.union.is_empty() || !self.subtract.is_empty()
     }
@@ -77,8 +82,10 @@ pub(crate) struct Known {
 pub(crate) struct Standing {
     pub(crate) spool: OpenSpool,
     pub(crate) registers: Registers,
-    /// The epoch that commits of this process lie in, once it began.
-    pub(crate) epoch: Option<u64>,
+    /// All members have agreed on an epoch that commits can lie in.
+    pub(crate) agreed: bool,
+    /// Nothing can be decided before they have: others hold the journal too, or this broker knows nothing of it.
+    pub(crate) must_agree: bool,
     /// The next offset cannot be below this, whatever spool and store say: the begin of the last epoch known.
     pub(crate) floor: Offset,
 }
@@ -109,7 +116,7 @@ pub(crate) enum Turn {
     Rest,
     /// List the stores; ask again when they are known.
     Refresh,
-    /// Begin an epoch at this offset; ask again when it began. `accept_loss` is set when the offset was given by the asker.
+    /// Agree with all members on an epoch that begins at this offset or above; ask again when it began. `accept_loss` is set when the offset was given by the asker.
     Begin { begin: Offset, accept_loss: bool },
     /// Commit this.
     Commit(Group),
@@ -143,6 +150,11 @@ pub(crate) fn turn<'a>(
         return Turn::Refresh;
     }
     let jump = jump(standing, known, spec, first);
+    let accepts = |begin| jump.is_some() && first.offset == begin;
+    if standing.must_agree && !standing.agreed {
+        let begin = jump.unwrap_or(standing.spool.end);
+        return Turn::Begin { begin, accept_loss: accepts(begin) };
+    }
     let roll = roll::roll(standing.spool, spec, known.begin, jump, now);
     let begin = roll.unwrap_or(standing.spool.end);
     let mut running = Running {
@@ -167,12 +179,12 @@ pub(crate) fn turn<'a>(
         registers_at.push(running.changed.then(|| running.registers.clone()));
     }
     let commits = running.end > begin || roll.is_some_and(|to| to != standing.spool.end);
-    if commits && standing.epoch.is_none() {
-        return Turn::Begin { begin, accept_loss: jump.is_some() && first.offset == begin };
+    if commits && !standing.agreed {
+        return Turn::Begin { begin, accept_loss: accepts(begin) };
     }
     Turn::Commit(Group {
         // A spool may be closed without an epoch, but the next one lies in one: that waits for content.
-        roll: roll.filter(|_| standing.epoch.is_some()),
+        roll: roll.filter(|_| standing.agreed),
         verdicts,
         begin,
         end: running.end,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use courant_fragment::spool::recover::RecoveredJournal;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::Fragment;
+use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
@@ -13,12 +14,14 @@ use courant_proto::status::Status;
 use courant_proto::time::Timestamp;
 use tokio::sync::oneshot;
 
+use super::place::Place;
 use crate::append::group::Ask;
 use crate::append::receive::Content;
-use crate::lineage::EpochOutcome;
 use crate::recovery::Adoptable;
 use crate::replica::Replica;
-use crate::replication::local::{Filling, Following, Head, Piece, Taking, Unfollowed};
+use crate::recovery::Rejudged;
+use crate::replication::link::Link;
+use crate::replication::local::{Filling, Following, Head, OpenHead, Piece, Taking, Unfollowed};
 
 /// One message in a core's mailbox.
 #[derive(Debug)]
@@ -27,8 +30,10 @@ pub(crate) enum Command {
     Append(Box<AppendJob>),
     /// Take over what an earlier process left of a journal, whether or not the journal is ours now.
     Adopt(Box<Adoptable>),
-    /// The journal is ours from here on.
-    Start { replica: Arc<Replica> },
+    /// The journal is ours from here on, with this part in it.
+    Start { replica: Arc<Replica>, place: Place },
+    /// Its assignments have changed.
+    Rerouted { replica: Arc<Replica>, place: Place },
     /// Put aside what an earlier process left, for a reason: it counts for nothing.
     SetAside { journal: Box<RecoveredJournal>, reason: String },
     /// The journal is not ours any more. Its content is persisted unless it was deleted.
@@ -37,8 +42,33 @@ pub(crate) enum Command {
     Refresh { journal: JournalName },
     /// The stores of a journal were listed for a replica, beginning at that time.
     Refreshed { replica: Arc<Replica>, listed_at: Timestamp, outcome: Result<Vec<Fragment>, Unhealthy> },
-    /// The registry has recorded an epoch for a replica, or says why not.
-    EpochBegan { replica: Arc<Replica>, outcome: EpochOutcome },
+    /// The registry has recorded an epoch that an agreement came to: begin it in the log.
+    Enter {
+        replica: Arc<Replica>,
+        attempt: u64,
+        epoch: u64,
+        begin: Offset,
+        registers: Registers,
+        reply: oneshot::Sender<Result<OpenHead, String>>,
+    },
+    /// What came of an agreement.
+    Agreed { replica: Arc<Replica>, attempt: u64, outcome: Agreed },
+    /// A peer has answered so many rounds more, and may have failed then.
+    Answered {
+        replica: Arc<Replica>,
+        attempt: u64,
+        peer: usize,
+        answered: u64,
+        failure: Option<String>,
+    },
+    /// Content of a round that was not in memory has been handed to all connections.
+    Sent { replica: Arc<Replica>, attempt: u64 },
+    /// A pipeline that was to end has had its time.
+    Close { replica: Arc<Replica>, attempt: u64 },
+    /// Look at a journal again.
+    Ready { journal: JournalName },
+    /// What the lineage says of content whose commitment was not known, of a journal that is not held here.
+    Rejudged { journal: JournalName, create_revision: i64, rejudged: Rejudged },
     /// Close the journal's open spool.
     Roll { journal: JournalName },
     /// Close all open spools and hand them to the persister; told when that is done.
@@ -79,6 +109,17 @@ pub(crate) struct AppendJob {
     pub(crate) ask: Ask,
     pub(crate) content: Content,
     pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// What came of an agreement.
+#[derive(Debug)]
+pub(crate) enum Agreed {
+    /// All members hold everything below `base`, and rounds of the epoch can be sent.
+    Open { epoch: u64, base: Offset, members: Arc<[ProcessId]>, links: Vec<Link> },
+    /// Bytes of the last epoch may be missing; the journal can go on at this offset or above, if an operator says so.
+    Refused { floor: Offset },
+    /// Somebody could not be reached, or something has changed; it may pass.
+    Unavailable(String),
 }
 
 /// The first store of a journal does not work, and why.

@@ -7,27 +7,34 @@
 //! ```
 //!
 //! A head outlives its journal's stay. A journal that comes back, after it was suspended or its member lost its place for a while, is
-//! contributed to by the log that knows it, and needs no operator.
+//! contributed to by the log that knows it, and needs no operator. What is not known to be committed is kept as it is, and neither served nor
+//! uploaded, until an agreement or the lineage says how much of it counts.
 
 use std::sync::Arc;
 
 use courant_fragment::error::Error;
-use courant_fragment::spool::SpoolId;
 use courant_fragment::spool::log::{Adopted, Opening};
 use courant_fragment::spool::recover::RecoveredJournal;
+use courant_fragment::spool::{Spool, SpoolId};
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 
 use super::command::Outcome;
-use super::journal::Owned;
+use super::journal::{Owned, extent};
+use super::place::Place;
 use super::run::Core;
+use super::veil::Veiled;
 use super::wheel::Due;
-use crate::recovery::Adoptable;
+use crate::lineage::judge::Recovered;
+use crate::recovery::{Adoptable, Rejudged};
 use crate::replica::Replica;
 
 /// How long what an earlier process left waits for its journal to be assigned, in seconds, before it is persisted all the same: the persister
 /// does not hurry with journals that are another's.
 const UNASSIGNED: i64 = 10;
+
+/// How often the lineage is asked about content whose commitment is not known, in seconds.
+const REJUDGED: i64 = 30;
 
 /// Turns in which a cut is tried: one may carry the spool forward, and then the next can cut it.
 const CUT_TRIES: usize = 3;
@@ -35,20 +42,24 @@ const CUT_TRIES: usize = 3;
 /// What is here of a journal that the core does not serve.
 #[derive(Debug)]
 pub(super) struct Rested {
-    create_revision: i64,
+    pub(super) create_revision: i64,
     /// The spool at its head.
-    spool: Option<SpoolId>,
+    pub(super) spool: Option<SpoolId>,
     /// Complete spools that no store is known to hold yet, oldest first.
     pub(super) pending: Vec<SpoolId>,
-    /// Whether the persister has those.
-    offered: bool,
-    certain: bool,
+    /// Those of them that the persister has.
+    offered: Vec<SpoolId>,
+    pub(super) certain: bool,
     floor: Offset,
+    /// Everything below counts.
+    committed: Offset,
+    /// Of the streams that may change it.
+    pub(super) generation: u64,
 }
 
 impl Core {
     /// Takes over what an earlier process left of a journal, as far as lineage lets it count.
-    pub(super) fn adopt(&mut self, Adoptable { journal: recovered, cuts }: Adoptable) {
+    pub(super) fn adopt(&mut self, Adoptable { journal: recovered, cuts, committed }: Adoptable) {
         let (journal, create_revision) =
             (recovered.identity.journal.clone(), recovered.identity.create_revision);
         // A head that may not be the last is not contributed to the next epoch, and nothing begins below it.
@@ -61,9 +72,11 @@ impl Core {
             create_revision,
             spool: None,
             pending: Vec::new(),
-            offered: false,
+            offered: Vec::new(),
             certain: false,
             floor,
+            committed,
+            generation: 0,
         };
         if self.cut(cuts) {
             rested.spool = open;
@@ -78,45 +91,93 @@ impl Core {
     }
 
     /// Takes over a journal, with what is here of it.
-    pub(super) fn start(&mut self, replica: Arc<Replica>) {
+    pub(super) fn start(&mut self, replica: Arc<Replica>, place: Place) {
         let journal = replica.journal.clone();
-        let mut owned = Owned::new(replica);
+        let mut owned = Owned::new(replica, place);
+        owned.generation = self.state.tokens.remove(&journal).unwrap_or(0);
         self.state.wheel.forget(&journal);
-        self.offer_rested(&journal);
+        let mut offered = Vec::new();
+        let mut committed = Offset::ZERO;
         match self.state.rested.remove(&journal) {
             Some(rested) if rested.create_revision == owned.replica.create_revision => {
                 owned.spool = rested.spool;
                 owned.pending = rested.pending;
                 owned.certain = rested.certain;
                 owned.floor = rested.floor;
+                owned.generation = rested.generation;
+                offered = rested.offered;
+                committed = rested.committed;
             }
             Some(Rested { spool: Some(open), .. }) => self.forget(&journal, open, true),
             _ => {}
         }
         for spool in &owned.pending {
             if let Some(complete) = self.log.spool(*spool) {
-                owned.publish_complete(complete);
+                owned.veil.hide(Veiled::Grown { extent: extent(complete), tail: Vec::new() });
+                if !offered.contains(spool) {
+                    let (end, sum) = (complete.end(), complete.sum());
+                    owned.veil.hide(Veiled::Completed { spool: *spool, end, sum });
+                }
             }
         }
         if let Some(spool) = owned.spool(&self.log) {
-            owned.replica.index.raise_head(spool.end());
+            committed = committed.min(spool.end());
+            owned.replica.index.raise_head(committed);
             if spool.length() > 0 {
-                owned.publish(spool, &[]);
-                // Content of the process before is closed soon, whatever its interval was.
-                self.state.wheel.set(&journal, Due::Flush, self.clock.now().secs());
+                owned.veil.hide(Veiled::Grown { extent: extent(spool), tail: Vec::new() });
+                if !owned.place.has_peers() {
+                    // Content of the process before is closed soon, whatever its interval was.
+                    self.state.wheel.set(&journal, Due::Flush, self.clock.now().secs());
+                }
             }
         }
-        self.state.journals.insert(journal, Box::new(owned));
+        owned.veil.commit(committed);
+        self.state.journals.insert(journal.clone(), Box::new(owned));
+        self.show(&journal);
+        self.agree_if_wanted(&journal);
     }
 
-    /// Hands what a journal has waiting to the persister, if that was not done.
+    /// Hands what a journal has waiting to the persister, as far as that counts; about the rest the lineage is asked.
     pub(super) fn offer_rested(&mut self, journal: &JournalName) {
-        let Some(rested) = self.state.rested.get_mut(journal).filter(|rested| !rested.offered) else {
-            return;
-        };
-        rested.offered = true;
-        for spool in rested.pending.clone() {
+        let Some(rested) = self.state.rested.get_mut(journal) else { return };
+        let mut unknown = Vec::new();
+        let mut offers = Vec::new();
+        for spool in rested.pending.iter().copied().chain(rested.spool) {
+            let Some(held) = self.log.spool(spool).filter(|held| held.length() > 0) else { continue };
+            if held.end() > rested.committed {
+                unknown.push((spool, recovered(held, self.log.volume().cluster().0)));
+            } else if held.is_complete() && !rested.offered.contains(&spool) {
+                rested.offered.push(spool);
+                offers.push(spool);
+            }
+        }
+        let create_revision = rested.create_revision;
+        for spool in offers {
             self.persist(spool);
+        }
+        if unknown.is_empty() {
+            self.close_rested(journal);
+        } else {
+            self.background.rejudge(journal, create_revision, unknown);
+            let again = self.clock.now().secs().saturating_add(REJUDGED);
+            self.state.wheel.set(journal, Due::Flush, again);
+        }
+    }
+
+    /// What the lineage says of content whose commitment was not known.
+    pub(super) fn rejudged(&mut self, journal: &JournalName, create_revision: i64, rejudged: Rejudged) {
+        let is_ours = |rested: &&mut Rested| rested.create_revision == create_revision;
+        let Some(rested) = self.state.rested.get_mut(journal).filter(is_ours) else { return };
+        let Rejudged { cuts, committed } = rejudged;
+        let before = rested.committed;
+        if !cuts.is_empty() && !self.cut(cuts) {
+            return;
+        }
+        let Some(rested) = self.state.rested.get_mut(journal) else { return };
+        rested.committed = rested.committed.max(committed);
+        rested.pending.retain(|spool| self.log.spool(*spool).is_some());
+        if committed > before {
+            self.offer_rested(journal);
         }
     }
 
@@ -126,6 +187,7 @@ impl Core {
         if ours.is_none_or(|owned| owned.replica.create_revision != create_revision) {
             return;
         }
+        self.break_line(journal, "the journal has moved to another broker");
         let Some(mut owned) = self.state.journals.remove(journal) else { return };
         self.state.ready.retain(|ready| ready != journal);
         self.state.wheel.forget(journal);
@@ -142,35 +204,50 @@ impl Core {
         }
     }
 
-    /// Closes what a journal has open, and keeps its head.
+    /// Keeps the head of a journal that goes, and closes what it has open as far as it counts.
     fn rest_at(&mut self, journal: &JournalName, owned: Owned, open: SpoolId) {
-        let Owned { replica, mut pending, certain, floor, .. } = owned;
-        let mut spool = open;
-        if let Some(content) = self.log.spool(open).filter(|spool| spool.length() > 0) {
-            let next = Opening {
-                identity: content.identity().clone(),
-                begin: content.end(),
-                codec: content.codec(),
-                registers: content.registers().clone(),
-            };
-            let mut turn = self.log.turn();
-            match turn.roll(open, next).and_then(|rolled| turn.write().map(|_| rolled)) {
-                Ok(rolled) => {
-                    spool = rolled.opened;
-                    pending.extend(rolled.completed);
-                    if let Some(completed) = rolled.completed {
-                        self.metrics.spool_completed();
-                        self.persist(completed);
-                    }
-                }
-                Err(fault) => {
-                    tracing::error!(%journal, %fault, "cannot close the spool of a journal that goes; it stays in the log");
+        let hidden: Vec<SpoolId> = owned.veil.completed().collect();
+        let offered = owned.pending.iter().copied().filter(|spool| !hidden.contains(spool)).collect();
+        let rested = Rested {
+            create_revision: owned.replica.create_revision,
+            spool: Some(open),
+            pending: owned.pending,
+            offered,
+            certain: owned.certain,
+            floor: owned.floor,
+            committed: owned.veil.committed(),
+            generation: owned.generation,
+        };
+        self.state.rested.insert(journal.clone(), rested);
+        self.offer_rested(journal);
+    }
+
+    /// Closes the open spool of a journal that rests, where all of it counts.
+    fn close_rested(&mut self, journal: &JournalName) {
+        let Some(rested) = self.state.rested.get_mut(journal) else { return };
+        let Some(open) = rested.spool else { return };
+        let Some(content) = self.log.spool(open).filter(|spool| spool.length() > 0) else { return };
+        let next = Opening {
+            identity: content.identity().clone(),
+            begin: content.end(),
+            codec: content.codec(),
+            registers: content.registers().clone(),
+        };
+        let mut turn = self.log.turn();
+        match turn.roll(open, next).and_then(|rolled| turn.write().map(|_| rolled)) {
+            Ok(rolled) => {
+                rested.spool = Some(rolled.opened);
+                if let Some(completed) = rolled.completed {
+                    rested.pending.push(completed);
+                    rested.offered.push(completed);
+                    self.metrics.spool_completed();
+                    self.persist(completed);
                 }
             }
+            Err(fault) => {
+                tracing::error!(%journal, %fault, "cannot close the spool of a journal that goes; it stays in the log");
+            }
         }
-        let create_revision = replica.create_revision;
-        let rested = Rested { create_revision, spool: Some(spool), pending, offered: true, certain, floor };
-        self.state.rested.insert(journal.clone(), rested);
     }
 
     /// Puts aside all that was recovered of a journal.
@@ -196,7 +273,7 @@ impl Core {
     }
 
     /// Takes from spools what lies at offsets and behind them. False: something of it is still there.
-    fn cut(&mut self, cuts: Vec<(SpoolId, Offset)>) -> bool {
+    pub(super) fn cut(&mut self, cuts: Vec<(SpoolId, Offset)>) -> bool {
         let mut done = true;
         for (spool, at) in cuts {
             if let Err(fault) = self.cut_one(spool, at) {
@@ -230,5 +307,16 @@ impl Core {
             }
         }
         Err(Error::Staged(spool))
+    }
+}
+
+/// A spool as lineage judges it.
+fn recovered(spool: &Spool, cluster: u64) -> Recovered {
+    Recovered {
+        cluster,
+        create_revision: spool.identity().create_revision,
+        epoch: spool.identity().epoch,
+        begin: spool.begin(),
+        end: spool.end(),
     }
 }

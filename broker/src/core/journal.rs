@@ -1,4 +1,4 @@
-//! The half of a replica that its core alone touches: the open spool, and the appends that wait for their turn.
+//! The half of a replica that its core alone touches: the open spool, who else holds the journal, and what waits for its turn.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -8,8 +8,10 @@ use bytes::{Bytes, BytesMut};
 use courant_fragment::index::LocalExtent;
 use courant_fragment::spool::digest::Digest;
 use courant_fragment::spool::log::SpoolLog;
+use courant_fragment::spool::state::Proposal;
 use courant_fragment::spool::{Spool, SpoolId};
 use courant_proto::codec::Codec;
+use courant_proto::id::ProcessId;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::status::Status;
@@ -17,11 +19,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
 use super::command::{AppendJob, Outcome};
+use super::line::Line;
+use super::place::Place;
+use super::veil::Veil;
 use crate::append::group::{Ask, Group, Known, Standing, Verdict};
 use crate::append::receive::Content;
 use crate::append::roll::OpenSpool;
-use crate::lineage::EpochOutcome;
 use crate::replica::Replica;
+use crate::replication::local::{OpenHead, Taking};
 
 /// Chunks below this are joined with their neighbours: a tailing reader gets one response for a group of small appends.
 const SMALL: usize = 4096;
@@ -33,21 +38,36 @@ const JOINED: usize = 32 << 10;
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) replica: Arc<Replica>,
+    pub(super) place: Place,
     /// None until the first epoch of the journal begins here, unless an earlier process left one.
     pub(super) spool: Option<SpoolId>,
+    /// The epoch that this process has agreed on as primary.
     pub(super) epoch: Option<u64>,
+    /// Those that it has agreed on it with, itself among them.
+    pub(super) agreed_members: Option<Arc<[ProcessId]>>,
+    /// Another broker has become primary, and the mirror is about to show it.
+    pub(super) is_fenced: bool,
+    /// Since when agreements have been failing, in Unix seconds, and how many did.
+    pub(super) failing_since: Option<i64>,
+    pub(super) failures: u32,
     /// Whether nothing that was committed can lie behind the head of the spool.
     pub(super) certain: bool,
     pub(super) floor: Offset,
     /// Complete spools that no store is known to hold yet, oldest first.
     pub(super) pending: Vec<SpoolId>,
+    /// What is in the log and not shown yet.
+    pub(super) veil: Veil,
+    pub(super) line: Line,
+    /// Of the streams that may change the journal.
+    pub(super) generation: u64,
+    /// What the stream of the primary wants done.
+    pub(super) taken: VecDeque<Taking>,
     pub(super) queue: VecDeque<Waiting>,
-    /// Listed among those whose queue is looked at in this turn.
+    /// Listed among those that are looked at in this turn.
     pub(super) ready: bool,
     pub(super) refreshing: bool,
-    pub(super) beginning: bool,
-    /// An epoch that the registry has recorded, and whose spool the disk refused to begin.
-    pub(super) begun: Option<EpochOutcome>,
+    /// The open spool is to be closed, by all members.
+    pub(super) flush: bool,
     /// Used since its stores were listed last.
     pub(super) used: bool,
     /// When something was committed last, in Unix seconds.
@@ -70,19 +90,27 @@ impl From<AppendJob> for Waiting {
 }
 
 impl Owned {
-    pub(super) fn new(replica: Arc<Replica>) -> Self {
+    pub(super) fn new(replica: Arc<Replica>, place: Place) -> Self {
         Self {
             replica,
+            place,
             spool: None,
             epoch: None,
+            agreed_members: None,
+            is_fenced: false,
+            failing_since: None,
+            failures: 0,
             certain: true,
             floor: Offset::ZERO,
             pending: Vec::new(),
+            veil: Veil::default(),
+            line: Line::Idle,
+            generation: 0,
+            taken: VecDeque::new(),
             queue: VecDeque::new(),
             ready: false,
             refreshing: false,
-            beginning: false,
-            begun: None,
+            flush: false,
             used: false,
             committed_at: 0,
             head: None,
@@ -103,7 +131,8 @@ impl Owned {
                 first_append: spool.and_then(Spool::first_append),
             },
             registers: spool.map(|spool| spool.registers().clone()).unwrap_or_default(),
-            epoch: self.epoch,
+            agreed: self.line.is_open(),
+            must_agree: self.place.has_peers() || spool.is_none(),
             floor: self.floor,
         }
     }
@@ -130,17 +159,9 @@ impl Owned {
         self.spool.and_then(|spool| log.spool(spool))
     }
 
-    /// Lists a spool that will not grow any more.
-    pub(super) fn publish_complete(&self, spool: &Spool) {
-        self.replica.index.committed(extent(spool, spool.digest().cloned().unwrap_or_default()), &[]);
-        self.replica.index.completed(spool.id(), spool.sum());
-    }
-
-    /// Publishes what a spool holds, with the content of its last commit for tailing readers.
-    pub(super) fn publish(&self, spool: &Spool, tail: &[Bytes]) {
-        if let Some(digest) = spool.digest() {
-            self.replica.index.committed(extent(spool, digest.clone()), tail);
-        }
+    /// Whether something of the log is not known to be committed.
+    pub(super) fn is_unsettled(&self, log: &SpoolLog) -> bool {
+        self.spool(log).is_some_and(|spool| spool.end() > self.veil.committed())
     }
 
     /// Answers everything that waits in the same way.
@@ -152,7 +173,24 @@ impl Owned {
     }
 }
 
-fn extent(spool: &Spool, digest: Digest) -> LocalExtent {
+/// The open spool as other members are told of it.
+pub(super) fn open_head(spool: &Spool) -> OpenHead {
+    OpenHead {
+        epoch: spool.identity().epoch,
+        committed: proposal(spool),
+        digest: spool.digest().cloned().unwrap_or_default(),
+        registers: spool.registers().clone(),
+    }
+}
+
+/// A spool as members propose it to each other.
+pub(super) fn proposal(spool: &Spool) -> Proposal {
+    Proposal { begin: spool.begin(), end: spool.end(), sum: spool.sum(), codec: spool.codec() }
+}
+
+/// A spool as an index lists it.
+pub(super) fn extent(spool: &Spool) -> LocalExtent {
+    let digest: Digest = spool.digest().cloned().unwrap_or_default();
     LocalExtent {
         spool: spool.id(),
         begin: spool.begin(),

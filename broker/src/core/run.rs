@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use courant_fragment::persister::{CompletedSpool, Report};
 use courant_fragment::spool::log::{Opening, SpoolLog};
-use courant_fragment::spool::{Identity, Spool, SpoolId};
+use courant_fragment::spool::{Spool, SpoolId};
 use courant_proto::fragment::Fragment;
 use courant_proto::name::JournalName;
 use courant_proto::status::Status;
@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use super::command::{AppendJob, Command, Outcome, Unhealthy};
 use super::hold::Rested;
 use super::journal::{Owned, Waiting};
+use super::line::Line;
 use super::turn;
+use super::veil::Veiled;
 use super::wheel::{Due, Wheel};
+use crate::append::roll;
 use crate::background::Background;
-use crate::lineage::{EpochOutcome, Rolled, Sealing};
-use crate::metrics::Metrics;
+use crate::lineage::{Rolled, Sealing};
+use crate::metrics::{self, Metrics};
 use crate::replica::Replica;
 
 /// Commands taken from the mailbox at once: one turn's worth.
@@ -69,6 +72,10 @@ pub(super) struct State {
     pub(super) rested: HashMap<JournalName, Rested>,
     /// Complete spools that the persister had no room for.
     backlog: Vec<SpoolId>,
+    /// What was told of journals that are not here at all, until they are.
+    pub(super) tokens: HashMap<JournalName, u64>,
+    /// Given out to agreements and generations.
+    numbers: u64,
 }
 
 impl Core {
@@ -88,6 +95,8 @@ impl Core {
 
     /// Serves the core's journals until everyone who could send it a command is gone, or `cancel`.
     pub async fn run(mut self, cancel: CancellationToken) {
+        // Streams to peers are served by this thread, beside the journals that they replicate.
+        self.background.here = Some(tokio::runtime::Handle::current());
         let mut commands = Vec::with_capacity(DRAINED);
         loop {
             let busy = !self.state.ready.is_empty();
@@ -114,6 +123,10 @@ impl Core {
             tokio::task::yield_now().await;
         }
         // Whoever still waits learns that nothing was decided.
+        let journals: Vec<JournalName> = self.state.journals.keys().cloned().collect();
+        for journal in journals {
+            self.break_line(&journal, "the broker is stopping");
+        }
         for owned in self.state.journals.values_mut() {
             owned.answer_all(|_| Outcome::Fault(super::stopping()));
         }
@@ -131,7 +144,8 @@ impl Core {
         match command {
             Command::Append(job) => self.enqueue(*job),
             Command::Adopt(adoptable) => self.adopt(*adoptable),
-            Command::Start { replica } => self.start(replica),
+            Command::Start { replica, place } => self.start(replica, place),
+            Command::Rerouted { replica, place } => self.rerouted(&replica, place),
             Command::SetAside { journal, reason } => self.set_aside(*journal, &reason),
             Command::Stop { journal, create_revision, deleted } => {
                 self.stop(&journal, create_revision, deleted)
@@ -140,12 +154,24 @@ impl Core {
             Command::Refreshed { replica, listed_at, outcome } => {
                 self.refreshed(&replica, listed_at, outcome);
             }
-            Command::EpochBegan { replica, outcome } => self.epoch_began(&replica, outcome),
+            Command::Enter { replica, attempt, epoch, begin, registers, reply } => {
+                self.enter(&replica, attempt, (epoch, begin, registers), reply);
+            }
+            Command::Agreed { replica, attempt, outcome } => self.agreed(&replica, attempt, outcome),
+            Command::Answered { replica, attempt, peer, answered, failure } => {
+                self.answered(&replica, attempt, peer, answered, failure);
+            }
+            Command::Sent { replica, attempt } => self.sent(&replica, attempt),
+            Command::Close { replica, attempt } => self.close(&replica, attempt),
+            Command::Ready { journal } => self.state.make_ready(&journal),
+            Command::Rejudged { journal, create_revision, rejudged } => {
+                self.rejudged(&journal, create_revision, rejudged);
+            }
             Command::Roll { journal } => self.roll(&journal),
             Command::Drain { done } => {
                 let all: Vec<JournalName> = self.state.journals.keys().cloned().collect();
                 for journal in all {
-                    self.roll(&journal);
+                    self.roll_alone(&journal);
                 }
                 let rested: Vec<JournalName> = self.state.rested.keys().cloned().collect();
                 for journal in rested {
@@ -160,11 +186,21 @@ impl Core {
             Command::Beat { reply } => {
                 let _ = reply.send(());
             }
-            Command::Head { .. }
-            | Command::Follow { .. }
-            | Command::Take { .. }
-            | Command::Fill { .. }
-            | Command::Pieces { .. } => {}
+            Command::Head { journal, create_revision, reply } => {
+                let _ = reply.send(self.head(&journal, create_revision));
+            }
+            Command::Follow { journal, create_revision, token, reply } => {
+                let _ = reply.send(self.follow(&journal, create_revision, token));
+            }
+            Command::Take { journal, create_revision, taking } => {
+                self.take(&journal, create_revision, *taking);
+            }
+            Command::Fill { journal, create_revision, filling } => {
+                self.fill(&journal, create_revision, *filling);
+            }
+            Command::Pieces { journal, create_revision, epoch, from, to, reply } => {
+                let _ = reply.send(self.pieces(&journal, create_revision, epoch, (from, to)));
+            }
         }
     }
 
@@ -246,73 +282,6 @@ impl Core {
         }
     }
 
-    /// The registry has recorded an epoch: the spool of the one before is closed, and the next begins.
-    ///
-    /// One that a replica asked for which was stopped since is nobody's: the replica that came after it commits in an epoch of its own,
-    /// and a later epoch must never begin below what it committed.
-    pub(super) fn epoch_began(&mut self, replica: &Arc<Replica>, outcome: EpochOutcome) {
-        let journal = &replica.journal;
-        let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
-            return;
-        };
-        let create_revision = replica.create_revision;
-        owned.beginning = false;
-        match outcome {
-            EpochOutcome::Began { epoch, begin, registers } => {
-                let identity = Identity { journal: journal.clone(), create_revision, epoch };
-                let codec = owned.replica.spec().fragment.codec;
-                let opening = Opening { identity, begin, codec, registers: registers.clone() };
-                let open = owned.spool;
-                let mut turn = self.log.turn();
-                let opened = match open {
-                    Some(open) => turn.roll(open, opening).map(|rolled| (rolled.opened, rolled.completed)),
-                    None => turn.open(opening).map(|opened| (opened, None)),
-                };
-                match opened.and_then(|opened| turn.write().map(|_| opened)) {
-                    Ok((opened, completed)) => {
-                        owned.spool = Some(opened);
-                        owned.epoch = Some(epoch);
-                        // Its begin was agreed on, whatever may be missing below.
-                        owned.certain = true;
-                        owned.replica.index.raise_head(begin);
-                        if let Some(completed) = completed {
-                            self.completed(journal, completed);
-                        }
-                    }
-                    Err(fault) => {
-                        tracing::warn!(%journal, %fault, "cannot begin an epoch");
-                        // It stays recorded, and the next append begins its spool: to ask for another would be refused
-                        // where the log has nothing of the journal yet.
-                        owned.begun = Some(EpochOutcome::Began { epoch, begin, registers });
-                        owned.answer_all(|_| Outcome::Fault(turn::refused(&fault)));
-                    }
-                }
-            }
-            EpochOutcome::Refused { floor } => {
-                tracing::warn!(
-                    %journal, %floor,
-                    "bytes of the journal's last epoch may be missing here and in its store; appends are refused until \
-                     `courant journals reset-head` accepts that, or, where the offset is 0, until the journal is created anew"
-                );
-                owned.floor = owned.floor.max(floor);
-                // Whoever accepts the loss reads the write head to know where the journal goes on.
-                owned.replica.index.raise_head(owned.floor);
-                owned.answer_all(|_| Outcome::Refused {
-                    status: Status::IndexHasGreaterOffset,
-                    registers: None,
-                    detail: None,
-                });
-            }
-            EpochOutcome::Unavailable(why) => {
-                let fault = tonic::Status::unavailable(format!(
-                    "the registry did not record an epoch of journal {journal}: {why}; nothing was committed, try again"
-                ));
-                owned.answer_all(|_| Outcome::Fault(fault.clone()));
-            }
-        }
-        self.state.make_ready(journal);
-    }
-
     /// A spool lies verified in a store, or belongs to nobody any more.
     fn persisted(&mut self, report: Report) {
         let (spool, fragment) = match report {
@@ -367,10 +336,24 @@ impl Core {
         }
     }
 
-    /// Closes the open spool of a journal, if it has content.
+    /// Closes the open spool of a journal, if it has content. Where others hold the journal, its primary says so to all.
     fn roll(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
-        let Some(spool) = owned.spool(&self.log).filter(|spool| spool.length() > 0) else { return };
+        if !owned.place.has_peers() {
+            self.roll_alone(journal);
+        } else if owned.place.is_primary && owned.spool(&self.log).is_some_and(|spool| spool.length() > 0) {
+            owned.flush = true;
+            self.state.make_ready(journal);
+            self.agree_if_wanted(journal);
+        }
+    }
+
+    /// Closes the open spool of a journal here, if it has content and all of it counts.
+    fn roll_alone(&mut self, journal: &JournalName) {
+        let Some(owned) = self.state.journals.get_mut(journal) else { return };
+        let committed = owned.veil.committed();
+        let wanted = |spool: &&Spool| spool.length() > 0 && spool.end() <= committed;
+        let Some(spool) = owned.spool(&self.log).filter(wanted) else { return };
         let next = Opening {
             identity: spool.identity().clone(),
             begin: spool.end(),
@@ -385,6 +368,7 @@ impl Core {
                 owned.spool = Some(rolled.opened);
                 if let Some(completed) = rolled.completed {
                     self.completed(journal, completed);
+                    self.show(journal);
                 }
             }
             Err(fault) => {
@@ -394,16 +378,54 @@ impl Core {
         }
     }
 
+    /// Shows readers, and the persister, what is committed by now.
+    pub(super) fn show(&mut self, journal: &JournalName) {
+        let now = self.clock.now();
+        loop {
+            let Some(owned) = self.state.journals.get_mut(journal) else { return };
+            match owned.veil.next_shown() {
+                None => return,
+                Some(Veiled::Grown { extent, tail }) => {
+                    let (begin, end, spool) = (extent.begin, extent.end, extent.spool);
+                    owned.replica.index.committed(extent, &tail);
+                    owned.committed_at = now.secs();
+                    let gauge = owned.head.get_or_insert_with(|| self.metrics.write_head(journal));
+                    metrics::set_head(gauge, end);
+                    let is_open = owned.spool == Some(spool);
+                    let first = self.log.spool(spool).filter(|_| is_open).and_then(Spool::first_append);
+                    let deadline =
+                        first.and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
+                    if let Some(deadline) = deadline.filter(|_| end > begin)
+                        && !self.state.wheel.has(journal, Due::Flush)
+                    {
+                        self.state.wheel.set(journal, Due::Flush, deadline);
+                    }
+                    if !self.state.wheel.has(journal, Due::Rest) {
+                        self.state.wheel.set(journal, Due::Rest, now.secs().saturating_add(turn::REST_SECONDS));
+                    }
+                }
+                Some(Veiled::Completed { spool, sum, .. }) => {
+                    owned.replica.index.completed(spool, sum);
+                    self.persist(spool);
+                }
+            }
+        }
+    }
+
     /// Ends the epochs of journals whose content lies in their stores whole: whoever begins the next one needs nothing of ours.
     fn seal(&mut self) {
         for (journal, owned) in &mut self.state.journals {
             let Some(open) = owned.spool(&self.log) else { continue };
-            let Some(epoch) = owned.epoch.filter(|_| owned.pending.is_empty() && open.length() == 0) else {
+            let is_whole = owned.pending.is_empty() && open.length() == 0;
+            let Some(epoch) = owned.epoch.filter(|_| is_whole && owned.place.is_primary) else { continue };
+            if owned.line.pipeline().is_some_and(|pipeline| !pipeline.rounds.is_empty()) {
                 continue;
-            };
+            }
             let (stored, registers) = (open.begin(), open.registers().clone());
             // Nothing more is committed in it: an append from here on begins another.
             owned.epoch = None;
+            owned.agreed_members = None;
+            owned.line = Line::Idle;
             self.background.lineage.note_roll(Rolled {
                 journal: journal.clone(),
                 create_revision: owned.replica.create_revision,
@@ -423,13 +445,28 @@ impl Core {
         }
         owned.replica.index.trim_tail();
         owned.queue.shrink_to_fit();
+        owned.taken.shrink_to_fit();
+        owned.veil.shrink();
+        // Streams to peers end; who appends again agrees anew, within the epoch.
+        if let Line::Open(pipeline) = &owned.line
+            && pipeline.rounds.is_empty()
+            && !pipeline.links.is_empty()
+        {
+            owned.line = Line::Idle;
+        }
     }
 }
 
 impl State {
+    /// A number that was not given out before; never zero.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     pub(super) fn make_ready(&mut self, journal: &JournalName) {
         if let Some(owned) = self.journals.get_mut(journal)
-            && !owned.queue.is_empty()
+            && (!owned.queue.is_empty() || !owned.taken.is_empty() || owned.flush)
             && !mem::replace(&mut owned.ready, true)
         {
             self.ready.push(journal.clone());

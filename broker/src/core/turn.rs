@@ -89,7 +89,7 @@ impl Core {
                 }
                 staged.extend(steps.into_iter().map(Staged::Step));
             }
-            if !owned.place.is_primary || owned.queue.is_empty() {
+            if !owned.place.is_primary || owned.queue.is_empty() && !owned.flush {
                 continue;
             }
             if !is_held {
@@ -108,6 +108,27 @@ impl Core {
             }
             let spec = owned.replica.spec();
             let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
+            if mem::take(&mut owned.flush)
+                && owned.line.is_open()
+                && standing.spool.end != standing.spool.begin
+            {
+                let end = standing.spool.end;
+                let group = Group {
+                    roll: Some(end),
+                    verdicts: Vec::new(),
+                    begin: end,
+                    end,
+                    registers: None,
+                    registers_at: Vec::new(),
+                };
+                match stage(&mut turn, journal, owned, group, standing.registers, &spec, now) {
+                    Ok(one) => staged.push(Staged::Group(Box::new(one))),
+                    Err(fault) => tracing::warn!(%journal, %fault, "cannot close the open spool"),
+                }
+                // What waits is decided on what this leaves.
+                postponed.push(journal.clone());
+                continue;
+            }
             let asks = owned.queue.iter().map(|waiting| &waiting.ask);
             // What suspends a journal looks at all that was committed, so nothing may be on its way.
             let asks = asks.take_while(|ask| quiet || !ask.may_suspend());
@@ -249,7 +270,7 @@ impl Core {
                     committed: watermark,
                 };
                 pipeline.told = pipeline.told.max(watermark);
-                self.background.send_round(&owned.replica, pipeline, messages);
+                pipeline.send(&self.background, &owned.replica, messages);
             }
         }
         pipeline.rounds.sent(round, length);

@@ -109,6 +109,7 @@ fn operation(write: Write) -> TxnOp {
             let options = match lease {
                 PutLease::None => None,
                 PutLease::Under(lease) => Some(PutOptions::new().with_lease(lease)),
+                PutLease::Kept => Some(PutOptions::new().with_ignore_lease()),
             };
             TxnOp::put(key, value, options)
         }

@@ -51,7 +51,8 @@ fn standing(begin: i64, end: i64) -> Standing {
             first_append: (end > begin).then(|| Timestamp::from_secs(1)),
         },
         registers: Registers::default(),
-        epoch: Some(1),
+        agreed: true,
+        must_agree: false,
         floor: Offset::ZERO,
     }
 }
@@ -90,7 +91,7 @@ fn nothing_waits_and_nothing_is_known() {
 #[test]
 fn an_epoch_begins_with_the_first_content() {
     let mut fresh = standing(0, 0);
-    fresh.epoch = None;
+    fresh.agreed = false;
     assert_eq!(
         decide(&fresh, &known(0), &spec(), &[content(1)]),
         Turn::Begin { begin: Offset::ZERO, accept_loss: false }
@@ -209,7 +210,7 @@ fn preconditions_in_their_order() {
 fn an_epoch_known_of_a_lost_spool_is_a_floor() {
     let mut lost = standing(0, 0);
     lost.floor = offset(300);
-    lost.epoch = None;
+    lost.agreed = false;
     assert_eq!(
         verdicts(&lost, &known(0), &spec(), &[content(1)]),
         [Verdict::Refused(Status::IndexHasGreaterOffset)]

@@ -1,0 +1,586 @@
+//! Brings all members of a route to one end, from which an epoch goes on: the steps of record 4, one journal at a time.
+//!
+//! ```text
+//!  heads of all members ─► agree (pure) ─► fetch what we lack ─► record the epoch ─► begin it in our log ─► attach the peers
+//!         ▲                  │ nobody of the last epoch: ask those too                     │
+//!         └──────────────────┴───────────────────────────────────── the record has changed ┘
+//! ```
+//!
+//! It decides nothing about rounds: its outcome is a command to the journal's core.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use courant_fragment::spool::state::Proposal;
+use courant_proto::codec::Codec;
+use courant_proto::endpoint::Endpoint;
+use courant_proto::header::Header;
+use courant_proto::id::ProcessId;
+use courant_proto::offset::Offset;
+use courant_proto::registers::Registers;
+use courant_proto::route::Route;
+use courant_proto::status::Status;
+use courant_proto::wire;
+use courant_proto::wire::courant;
+use futures::future::{join_all, try_join_all};
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tonic::Streaming;
+
+use super::link::{self, Link};
+use super::local::{Fault, Filling, Head, OpenHead};
+use super::messages::propose;
+use crate::append::receive::Content;
+use crate::background::Background;
+use crate::core::command::{Agreed, Command};
+use crate::journal_space::Space;
+use crate::lineage::agree::{self, Contributor, Known, Wish};
+use crate::lineage::{BeginEpoch, EpochOutcome};
+use crate::replica::Replica;
+
+/// A peer has this long to agree, and to fetch what it lacks before.
+const ATTACHED: Duration = Duration::from_secs(10);
+
+/// How long a member may take between pieces of what is fetched from it.
+const FETCHED: Duration = Duration::from_secs(5);
+
+/// Bytes that are fetched before they are written.
+const PIECE: usize = 4 << 20;
+
+/// How often the record of a journal may change under one agreement.
+const MOST_TRIES: usize = 8;
+
+/// An agreement to reach.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    pub(crate) replica: Arc<Replica>,
+    /// Which one of its core it is.
+    pub(crate) attempt: u64,
+    pub(crate) route: Arc<Route>,
+    /// The revision at which the route was so.
+    pub(crate) revision: i64,
+    /// How far our own log knows the journal.
+    pub(crate) own: Head,
+    /// An epoch that this process and these members have agreed on before.
+    pub(crate) goes_on: Option<GoesOn>,
+    /// The epoch begins here or above.
+    pub(crate) begin: Offset,
+    /// An operator gave that offset, knowing that bytes may be missing below it.
+    pub(crate) accept_loss: bool,
+    pub(crate) store_end: Offset,
+    pub(crate) codec: Codec,
+    /// To be waited for first.
+    pub(crate) pause: Duration,
+}
+
+/// An epoch that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoesOn {
+    pub(crate) epoch: u64,
+}
+
+/// A member of the route besides us.
+#[derive(Clone, Debug)]
+struct Peer {
+    id: ProcessId,
+    endpoint: Endpoint,
+    is_courant: bool,
+}
+
+/// What a member told of its log.
+#[derive(Clone, Debug)]
+struct Told {
+    id: ProcessId,
+    endpoint: Option<Endpoint>,
+    token: u64,
+    log: Option<u64>,
+    certain: bool,
+    open: Option<TheirHead>,
+}
+
+#[derive(Clone, Debug)]
+struct TheirHead {
+    epoch: u64,
+    begin: Offset,
+    end: Offset,
+    registers: Registers,
+}
+
+/// Where the journal goes on.
+struct Epoch {
+    number: u64,
+    prior: u64,
+    base: Offset,
+    registers: Registers,
+    /// What all members are to hold.
+    proposal: Proposal,
+}
+
+/// Why there was no agreement: a reason that may pass, or that the record of the journal has changed.
+enum Failure {
+    Changed,
+    Refused { floor: Offset },
+    Passing { peer: Option<ProcessId>, why: String },
+}
+
+impl Failure {
+    fn passing(why: impl ToString) -> Self {
+        Self::Passing { peer: None, why: why.to_string() }
+    }
+
+    fn of(peer: &ProcessId, why: impl ToString) -> Self {
+        let why = format!("broker {peer}: {}", why.to_string());
+        Self::Passing { peer: Some(peer.clone()), why }
+    }
+}
+
+/// Reaches an agreement, or tells why not. The core that wants it waits for nothing else.
+pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agreed {
+    if agreement.pause > Duration::ZERO {
+        sleep(agreement.pause).await;
+    }
+    let mut syncing = Syncing { background, agreement };
+    for _ in 0..MOST_TRIES {
+        match Box::pin(syncing.attempt()).await {
+            Ok(agreed) => return agreed,
+            Err(Failure::Changed) => {}
+            Err(Failure::Refused { floor }) => return Agreed::Refused { floor },
+            Err(Failure::Passing { peer, why }) => {
+                if let Some(peer) = peer {
+                    syncing.background.unreachable(&peer);
+                }
+                return Agreed::Unavailable(why);
+            }
+        }
+    }
+    Agreed::Unavailable("the lineage of the journal keeps changing".to_owned())
+}
+
+struct Syncing {
+    background: Background,
+    agreement: Agreement,
+}
+
+impl Syncing {
+    async fn attempt(&mut self) -> Result<Agreed, Failure> {
+        let space = self.background.mirror.snapshot();
+        let peers = self.peers(&space)?;
+        let ours: Vec<Peer> = peers.iter().filter(|peer| peer.is_courant).cloned().collect();
+        let told = try_join_all(ours.iter().map(|peer| self.head(&space, peer))).await?;
+        let all_are_ours = ours.len() == peers.len();
+        let members: Arc<[ProcessId]> = self.agreement.route.members().into();
+
+        if let Some(epoch) = self.goes_on(&told).filter(|_| all_are_ours) {
+            let links = self.attach(&space, &peers, &told, &epoch).await?;
+            return Ok(Agreed::Open { epoch: epoch.number, base: epoch.base, members, links });
+        }
+        let (after, base, registers) = self.agree_on(&space, &told).await?;
+        // A broker of another make is not asked: what it holds beyond us, everybody rolls to.
+        let (foreign, base) = self.attach_foreign(&space, &peers, base, &registers).await?;
+        let wish = BeginEpoch {
+            journal: self.agreement.replica.journal.clone(),
+            create_revision: self.agreement.replica.create_revision,
+            after,
+            logs: members.iter().map(|member| self.log_of(member, &told)).collect(),
+            members: members.to_vec(),
+            begin: base,
+            registers,
+        };
+        let (number, base, registers) = match self.background.lineage.begin_epoch(wish).await {
+            EpochOutcome::Began { epoch, begin, registers } => (epoch, begin, registers),
+            EpochOutcome::Changed => return Err(Failure::Changed),
+            EpochOutcome::Unavailable(why) => return Err(Failure::passing(why)),
+        };
+        let entered = self.enter(number, base, &registers).await?;
+        let epoch = Epoch { number, prior: after, base, registers, proposal: entered.committed };
+        let mut links = self.attach(&space, &peers, &told, &epoch).await?;
+        for stream in foreign {
+            links.push(self.listen(stream, links.len(), false));
+        }
+        Ok(Agreed::Open { epoch: number, base, members, links })
+    }
+
+    /// The other members of the route, and where they are reached.
+    fn peers(&self, space: &Space) -> Result<Vec<Peer>, Failure> {
+        let others = self.agreement.route.members().iter().filter(|id| **id != self.background.me);
+        others
+            .map(|id| {
+                let spec = space.member(id).ok_or_else(|| Failure::of(id, "it is not a member any more"))?;
+                let is_courant = self.background.is_courant(id);
+                Ok(Peer { id: id.clone(), endpoint: spec.endpoint.clone(), is_courant })
+            })
+            .collect()
+    }
+
+    fn log_of(&self, member: &ProcessId, told: &[Told]) -> u64 {
+        if *member == self.background.me {
+            return self.background.log_number.unwrap_or(0);
+        }
+        told.iter().find(|told| told.id == *member).and_then(|told| told.log).unwrap_or(0)
+    }
+
+    /// Asks a broker how far its log knows the journal.
+    async fn head(&self, space: &Space, peer: &Peer) -> Result<Told, Failure> {
+        let replica = &self.agreement.replica;
+        let request = courant::HeadsRequest {
+            header: Some(self.header(space, &peer.id)),
+            caller: Some((&self.background.me).into()),
+            journals: vec![courant::heads_request::Journal {
+                name: replica.journal.as_str().to_owned(),
+                create_revision: replica.create_revision,
+            }],
+        };
+        let answer = self.background.peers.heads(&peer.id, &peer.endpoint, request).await;
+        let answer = answer.map_err(|status| Failure::of(&peer.id, status.message()))?;
+        let head = answer.heads.into_iter().next().unwrap_or_default();
+        if head.status != Status::Ok as i32 {
+            let status = Status::from_wire(head.status).map_or("an unknown status", Status::name);
+            return Err(Failure::passing(format!("broker {} answers {status}", peer.id)));
+        }
+        let offset = |value| Offset::new(value).ok_or_else(|| Failure::of(&peer.id, "it tells of a negative offset"));
+        let open = if head.end == 0 && head.epoch == 0 && !head.known {
+            None
+        } else {
+            let registers = head.registers.map(Registers::try_from).transpose();
+            Some(TheirHead {
+                epoch: head.epoch,
+                begin: offset(head.begin)?,
+                end: offset(head.end)?,
+                registers: registers.map_err(|error| Failure::of(&peer.id, error))?.unwrap_or_default(),
+            })
+        };
+        Ok(Told {
+            id: peer.id.clone(),
+            endpoint: Some(peer.endpoint.clone()),
+            token: head.token,
+            log: Some(answer.log).filter(|log| *log != 0),
+            certain: head.known || open.is_none(),
+            open,
+        })
+    }
+
+    /// The epoch that goes on as it is, if every member knows it and nobody is further than we.
+    fn goes_on(&self, told: &[Told]) -> Option<Epoch> {
+        let GoesOn { epoch } = self.agreement.goes_on?;
+        let own = self.agreement.own.open.as_ref().filter(|own| own.epoch == epoch)?;
+        let end = own.committed.end;
+        let all = told.iter().all(|told| {
+            told.certain && told.open.as_ref().is_some_and(|open| open.epoch == epoch && open.end <= end)
+        });
+        (all && self.agreement.begin <= end).then(|| Epoch {
+            number: epoch,
+            prior: epoch,
+            base: end,
+            registers: own.registers.clone(),
+            proposal: own.committed,
+        })
+    }
+
+    /// Where the next epoch begins, after which, and with which registers. What our log lacks below is fetched.
+    async fn agree_on(&mut self, space: &Space, told: &[Told]) -> Result<(u64, Offset, Registers), Failure> {
+        let replica = Arc::clone(&self.agreement.replica);
+        let record = self.background.lineage.record(&replica.journal, replica.create_revision).await;
+        let record = record.map_err(Failure::passing)?;
+        let own = Told {
+            id: self.background.me.clone(),
+            endpoint: None,
+            token: self.agreement.own.token,
+            log: self.background.log_number,
+            certain: self.agreement.own.certain,
+            open: self.agreement.own.open.as_ref().map(|open| TheirHead {
+                epoch: open.epoch,
+                begin: open.committed.begin,
+                end: open.committed.end,
+                registers: open.registers.clone(),
+            }),
+        };
+        let mut all: Vec<Told> = std::iter::once(own).chain(told.iter().cloned()).collect();
+        let mut asked = false;
+        let (after, base, registers, source) = loop {
+            let contributors: Vec<Contributor> = all.iter().map(contributor).collect();
+            let wish = Wish {
+                create_revision: replica.create_revision,
+                contributors: &contributors,
+                begin: self.agreement.begin,
+                accept_loss: self.agreement.accept_loss,
+                store_end: self.agreement.store_end,
+            };
+            match agree::agree(record.as_ref(), &wish, asked) {
+                agree::Agreed::At { after, base, registers, source } => break (after, base, registers, source),
+                agree::Agreed::Refuse { floor } => return Err(Failure::Refused { floor }),
+                agree::Agreed::Ask(members) => {
+                    let peers = members.into_iter().filter_map(|id| {
+                        let endpoint = space.member(&id)?.endpoint.clone();
+                        Some(Peer { id, endpoint, is_courant: true })
+                    });
+                    let peers: Vec<Peer> = peers.collect();
+                    let answers = join_all(peers.iter().map(|peer| self.head(space, peer))).await;
+                    all.extend(answers.into_iter().flatten());
+                    asked = true;
+                }
+            }
+        };
+        if let Some(source) = source.filter(|source| *source != self.background.me)
+            && let Some(told) = all.iter().find(|told| told.id == source)
+        {
+            self.fetch_from(space, told, base).await?;
+        }
+        Ok((after, base, registers))
+    }
+
+    /// Brings our log to the end of another member's.
+    async fn fetch_from(&mut self, space: &Space, told: &Told, base: Offset) -> Result<(), Failure> {
+        let (Some(open), Some(endpoint)) = (&told.open, &told.endpoint) else { return Ok(()) };
+        let own = self.agreement.own.open.as_ref().filter(|own| own.epoch == open.epoch);
+        let from = own.map_or(open.begin, |own| own.committed.end);
+        if from >= base {
+            return Ok(());
+        }
+        let replica = Arc::clone(&self.agreement.replica);
+        let request = courant::FetchRequest {
+            header: Some(self.header(space, &told.id)),
+            journal: replica.journal.as_str().to_owned(),
+            create_revision: replica.create_revision,
+            epoch: open.epoch,
+            from: from.get(),
+            to: base.get(),
+        };
+        let fetched = self.background.peers.fetch(endpoint, request).await;
+        let mut fetched = fetched.map_err(|status| Failure::of(&told.id, status.message()))?;
+        let mut at = fetched.begin;
+        if at != from && own.is_some() {
+            // What lies before it is in the store by now, so our own piece of the epoch ends earlier than theirs begins.
+            tracing::info!(journal = %replica.journal, %from, %at, "a member holds only a later part of the epoch");
+        }
+        while at < base {
+            let piece = timeout(FETCHED, next_piece(&mut fetched)).await;
+            let piece = piece.map_err(|_| Failure::of(&told.id, "it stopped sending what was fetched from it"))?;
+            let piece = piece.map_err(|status| Failure::of(&told.id, status.message()))?;
+            let length: u64 = piece.iter().map(|chunk| chunk.len() as u64).sum();
+            if length == 0 {
+                return Err(Failure::of(&told.id, "it sent less than it told of"));
+            }
+            let head = self.fill(open.epoch, at, piece, length, &open.registers).await?;
+            at = head.committed.end;
+            self.agreement.own.open = Some(head);
+        }
+        Ok(())
+    }
+
+    async fn fill(
+        &self,
+        epoch: u64,
+        at: Offset,
+        chunks: Vec<Bytes>,
+        length: u64,
+        registers: &Registers,
+    ) -> Result<OpenHead, Failure> {
+        let replica = &self.agreement.replica;
+        let (reply, answer) = oneshot::channel();
+        let filling = Filling {
+            generation: self.agreement.own.token,
+            epoch,
+            at,
+            codec: self.agreement.codec,
+            content: Content::Memory { chunks, share: None },
+            length,
+            registers: registers.clone(),
+            reply,
+        };
+        let command = Command::Fill {
+            journal: replica.journal.clone(),
+            create_revision: replica.create_revision,
+            filling: Box::new(filling),
+        };
+        self.send(command).await?;
+        match answer.await {
+            Ok(Ok(head)) => Ok(head),
+            Ok(Err(Fault::Disk(why))) => Err(Failure::passing(why)),
+            Ok(Err(_)) | Err(_) => Err(Failure::passing("the agreement was given up")),
+        }
+    }
+
+    /// Begins the epoch in our own log.
+    async fn enter(&self, epoch: u64, begin: Offset, registers: &Registers) -> Result<OpenHead, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Enter {
+            replica: Arc::clone(&self.agreement.replica),
+            attempt: self.agreement.attempt,
+            epoch,
+            begin,
+            registers: registers.clone(),
+            reply,
+        };
+        self.send(command).await?;
+        answer.await.map_err(|_| Failure::passing("this broker is stopping"))?.map_err(Failure::passing)
+    }
+
+    /// Opens a stream to each peer that is Courant's, and waits until all have agreed.
+    async fn attach(
+        &self,
+        space: &Space,
+        peers: &[Peer],
+        told: &[Told],
+        epoch: &Epoch,
+    ) -> Result<Vec<Link>, Failure> {
+        let journal = &self.agreement.replica.journal;
+        let streams = peers.iter().filter(|peer| peer.is_courant).map(|peer| async {
+            let token = told.iter().find(|told| told.id == peer.id).map_or(0, |told| told.token);
+            let attach = courant::Attach {
+                token,
+                create_revision: self.agreement.replica.create_revision,
+                epoch: epoch.number,
+                prior: epoch.prior,
+                base: epoch.base.get(),
+            };
+            let first = wire::ReplicateRequest {
+                header: Some(self.header(space, &peer.id)),
+                deprecated_journal: journal.as_str().to_owned(),
+                attach: Some(attach),
+                ..propose(journal, &epoch.proposal, &epoch.registers, true)
+            };
+            let mut stream = self.open(peer, first).await?;
+            let answer = answered(&mut stream, peer).await?;
+            if answer.status == Status::Ok as i32 {
+                return Ok(stream);
+            }
+            let status = Status::from_wire(answer.status).map_or("an unknown status", Status::name);
+            // A route that is not the newest is nobody's fault.
+            Err(Failure::passing(format!("broker {} answers {status}", peer.id)))
+        });
+        let streams = try_join_all(streams).await?;
+        Ok(streams.into_iter().enumerate().map(|(number, stream)| self.listen(stream, number, true)).collect())
+    }
+
+    /// Opens a stream to each peer of another make and follows its repairs: all roll to the greatest end.
+    async fn attach_foreign(
+        &self,
+        space: &Space,
+        peers: &[Peer],
+        base: Offset,
+        registers: &Registers,
+    ) -> Result<(Vec<Opened>, Offset), Failure> {
+        let journal = &self.agreement.replica.journal;
+        let foreign: Vec<&Peer> = peers.iter().filter(|peer| !peer.is_courant).collect();
+        if foreign.is_empty() {
+            return Ok((Vec::new(), base));
+        }
+        let mut base = base;
+        let mut proposal = Proposal::empty_at(base, self.agreement.codec);
+        let mut streams = Vec::new();
+        for peer in &foreign {
+            let first = wire::ReplicateRequest {
+                header: Some(self.header(space, &peer.id)),
+                deprecated_journal: journal.as_str().to_owned(),
+                ..propose(journal, &proposal, registers, true)
+            };
+            streams.push(self.open(peer, first).await?);
+        }
+        for _ in 0..MOST_TRIES {
+            let mut again = false;
+            for (stream, peer) in streams.iter_mut().zip(&foreign) {
+                let answer = answered(stream, peer).await?;
+                match Status::from_wire(answer.status) {
+                    Ok(Status::Ok) => {}
+                    Ok(Status::ProposalMismatch) => {
+                        let end = answer.fragment.and_then(|fragment| Offset::new(fragment.end));
+                        let end = end.ok_or_else(|| Failure::of(&peer.id, "its mismatch tells of no fragment"))?;
+                        base = base.max(end);
+                        again = true;
+                    }
+                    Ok(status) => return Err(Failure::of(&peer.id, status.name())),
+                    Err(_) => return Err(Failure::of(&peer.id, "an unknown status")),
+                }
+            }
+            if !again {
+                return Ok((streams, base));
+            }
+            proposal = Proposal::empty_at(base, self.agreement.codec);
+            for (stream, peer) in streams.iter().zip(&foreign) {
+                let message = propose(journal, &proposal, registers, true);
+                stream.sender.send(message).await.map_err(|_| Failure::of(&peer.id, "it ended the stream"))?;
+            }
+        }
+        Err(Failure::passing("members of another make do not agree on where the journal ends"))
+    }
+
+    async fn open(&self, peer: &Peer, first: wire::ReplicateRequest) -> Result<Opened, Failure> {
+        let (sender, requests) = mpsc::channel(link::QUEUE);
+        sender.send(first).await.map_err(|_| Failure::passing("a queue closed early"))?;
+        let responses = self.background.peers.replicate(&peer.endpoint, requests).await;
+        let responses = responses.map_err(|status| Failure::of(&peer.id, status.message()))?;
+        Ok(Opened { peer: peer.id.clone(), sender, responses })
+    }
+
+    fn listen(&self, stream: Opened, number: usize, is_courant: bool) -> Link {
+        let Opened { peer, sender, responses } = stream;
+        let listening = link::listen(
+            self.background.cores.clone(),
+            Arc::clone(&self.agreement.replica),
+            self.agreement.attempt,
+            number,
+            responses,
+        );
+        self.background.spawn_here(listening);
+        Link::new(peer, is_courant, sender)
+    }
+
+    fn header(&self, space: &Space, to: &ProcessId) -> wire::Header {
+        let route = (*self.agreement.route).clone();
+        let route = route.with_endpoints(|id| space.member(id).map(|spec| spec.endpoint.clone()));
+        let mut etcd = space.etcd();
+        // What the route rests on, and no more: who is asked must not wait for news that concern it in nothing.
+        etcd.revision = self.agreement.revision;
+        (&Header { process_id: Some(to.clone()), route, etcd }).into()
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Failure> {
+        let sent = self.background.cores.send(&self.agreement.replica.journal, command).await;
+        sent.map_err(|status| Failure::passing(status.message()))
+    }
+}
+
+/// A stream to a peer that was opened.
+struct Opened {
+    peer: ProcessId,
+    sender: mpsc::Sender<wire::ReplicateRequest>,
+    responses: Streaming<wire::ReplicateResponse>,
+}
+
+async fn answered(stream: &mut Opened, peer: &Peer) -> Result<wire::ReplicateResponse, Failure> {
+    match timeout(ATTACHED, stream.responses.message()).await {
+        Err(_) => Err(Failure::of(&peer.id, "it did not agree in time")),
+        Ok(Err(status)) => Err(Failure::of(&peer.id, status.message())),
+        Ok(Ok(None)) => Err(Failure::of(&peer.id, "it ended the stream without an answer")),
+        Ok(Ok(Some(answer))) => Ok(answer),
+    }
+}
+
+fn contributor(told: &Told) -> Contributor {
+    Contributor {
+        id: told.id.clone(),
+        log: told.log,
+        certain: told.certain,
+        head: told.open.as_ref().map(|open| Known {
+            epoch: open.epoch,
+            end: open.end,
+            registers: open.registers.clone(),
+        }),
+    }
+}
+
+/// What comes next of a stream of content, some of it together.
+async fn next_piece(
+    fetched: &mut (impl Stream<Item = Result<Bytes, tonic::Status>> + Unpin),
+) -> Result<Vec<Bytes>, tonic::Status> {
+    let (mut chunks, mut length) = (Vec::new(), 0);
+    while length < PIECE {
+        let Some(chunk) = fetched.next().await else { break };
+        let chunk = chunk?;
+        length += chunk.len();
+        chunks.push(chunk);
+    }
+    Ok(chunks)
+}
