@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use courant_broker::{Grpc, PeerGrpc};
+use courant_broker::{ClusterGrpc, Grpc, PeerGrpc};
+use courant_proto::wire::courant::cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER_SERVICE_NAME};
 use courant_proto::wire::courant::peer_server::{PeerServer, SERVICE_NAME as PEER_SERVICE_NAME};
 use courant_proto::wire::journal_server::{JournalServer, SERVICE_NAME};
 use http::{Request, Response};
@@ -23,6 +24,7 @@ use tower::Service;
 pub(crate) struct App {
     grpc: JournalServer<Grpc>,
     peer: PeerServer<PeerGrpc>,
+    cluster: ClusterServer<ClusterGrpc>,
     gateway: Router,
 }
 
@@ -32,8 +34,13 @@ pub(crate) type AppBody = Either<tonic::body::Body, Body>;
 type Responding = Pin<Box<dyn Future<Output = Result<Response<AppBody>, Infallible>> + Send>>;
 
 impl App {
-    pub(crate) fn new(grpc: JournalServer<Grpc>, peer: PeerServer<PeerGrpc>, gateway: Router) -> Self {
-        Self { grpc, peer, gateway }
+    pub(crate) fn new(
+        grpc: JournalServer<Grpc>,
+        peer: PeerServer<PeerGrpc>,
+        cluster: ClusterServer<ClusterGrpc>,
+        gateway: Router,
+    ) -> Self {
+        Self { grpc, peer, cluster, gateway }
     }
 }
 
@@ -53,6 +60,9 @@ impl Service<Request<Incoming>> for App {
             Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
         } else if is_of(&request, PEER_SERVICE_NAME) {
             let responding = self.peer.call(request);
+            Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
+        } else if is_of(&request, CLUSTER_SERVICE_NAME) {
+            let responding = self.cluster.call(request);
             Box::pin(async move { responding.await.map(|response| response.map(Either::Left)) })
         } else {
             let responding = self.gateway.call(request.map(Body::new));
