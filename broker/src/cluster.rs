@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::broker::Broker;
 use crate::lineage;
 use crate::lineage::record::Epoch;
+use crate::peers::View;
 use crate::shared::Shared;
 use members::Known;
 
@@ -48,14 +49,21 @@ impl Cluster for ClusterGrpc {
 
 fn members(shared: &Shared) -> courant::MembersResponse {
     let space = shared.space();
-    let members = members::members(&space, |id| known(shared, id));
+    let view = shared.presence.view();
+    let members = members::members(&space, |id| known(&view, &shared.config.id, id));
     courant::MembersResponse { header: Some((&space.unrouted(&shared.config.id)).into()), members }
 }
 
-/// What this broker knows of a member beside its key.
-fn known(shared: &Shared, id: &ProcessId) -> Known {
-    let version = if *id == shared.config.id { env!("CARGO_PKG_VERSION") } else { "" };
-    Known { version: version.to_owned(), suspected_by: Vec::new() }
+/// What is known of a member beside its key.
+fn known(view: &View, me: &ProcessId, id: &ProcessId) -> Known {
+    let version = match view.courant.get(id) {
+        Some(version) => version.clone(),
+        // Its own key may not have been seen yet.
+        None if id == me => env!("CARGO_PKG_VERSION").to_owned(),
+        None => String::new(),
+    };
+    let by = view.suspected.iter().filter(|suspicion| suspicion.suspect == *id);
+    Known { version, suspected_by: by.map(|suspicion| suspicion.by.clone()).collect() }
 }
 
 /// The lineage of a journal, as the registry has it now.

@@ -38,8 +38,8 @@ const LASTS: Duration = Duration::from_secs(60);
 /// What is known of the members at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
-    /// Members that are brokers of this kind.
-    pub(crate) courant: BTreeSet<ProcessId>,
+    /// Members that are brokers of this kind, with the versions that they tell.
+    pub(crate) courant: BTreeMap<ProcessId, String>,
     /// Who cannot be reached, and by whom.
     pub(crate) suspected: BTreeSet<Suspicion>,
 }
@@ -128,13 +128,13 @@ impl Peers {
 
     /// Whether a member is a broker of this kind. Of one that has just come this may not be known yet.
     pub(crate) fn is_courant(&self, id: &ProcessId) -> bool {
-        *id == self.0.me || self.0.view.borrow().courant.contains(id)
+        *id == self.0.me || self.0.view.borrow().courant.contains_key(id)
     }
 
     /// Whether all of them are.
     pub(crate) fn all_courant<'a>(&self, ids: impl IntoIterator<Item = &'a ProcessId>) -> bool {
         let view = self.view();
-        ids.into_iter().all(|id| *id == self.0.me || view.courant.contains(id))
+        ids.into_iter().all(|id| *id == self.0.me || view.courant.contains_key(id))
     }
 
     /// What is known now.

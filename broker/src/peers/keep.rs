@@ -49,7 +49,12 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Tells the handle what the mirrors show.
     pub(super) fn publish(&self) {
-        let courant = self.members.snapshot().all().iter().map(|entry| entry.value.id.clone()).collect();
+        let members = self.members.snapshot();
+        let courant = members.all().into_iter().map(|entry| {
+            let Present { id, presence } = &entry.value;
+            (id.clone(), presence.version.clone())
+        });
+        let courant = courant.collect();
         let suspected =
             self.suspects.snapshot().all().iter().map(|entry| entry.value.suspicion.clone()).collect();
         let view = View { courant, suspected };

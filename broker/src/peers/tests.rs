@@ -65,8 +65,8 @@ async fn brokers_of_this_kind_know_each_other_while_they_live() {
     assert!(!one.peers.all_courant([&a, &b, &stranger]), "a member of another kind");
 
     courant_keyspace::revoke(cluster.etcd(), other.member.lease_id()).await.expect("a revocation");
-    one.until("without the other", |view| !view.courant.contains(&b)).await;
-    one.until("the other again, under its new lease", |view| view.courant.contains(&b)).await;
+    one.until("without the other", |view| !view.courant.contains_key(&b)).await;
+    one.until("the other again, under its new lease", |view| view.courant.contains_key(&b)).await;
     cluster.stop().await;
 }
 
@@ -123,7 +123,7 @@ async fn keys_that_are_removed_by_hand_are_put_again() {
     let mut cluster = Cluster::start().await;
     let a = id("zone-a/self");
     let one = One::start(&mut cluster, &a, None, 1).await;
-    one.until("itself", |view| view.courant.contains(&a)).await;
+    one.until("itself", |view| view.courant.contains_key(&a)).await;
     cluster
         .etcd()
         .kv_client()
@@ -131,7 +131,7 @@ async fn keys_that_are_removed_by_hand_are_put_again() {
         .await
         .expect("a delete");
     one.until("gone", |view| view.courant.is_empty()).await;
-    one.until("itself again", |view| view.courant.contains(&a)).await;
+    one.until("itself again", |view| view.courant.contains_key(&a)).await;
     cluster.stop().await;
 }
 
@@ -140,7 +140,7 @@ async fn a_copy_of_the_data_folder_cannot_share_the_place() {
     let mut cluster = Cluster::start().await;
     let a = id("zone-a/self");
     let mut first = One::start(&mut cluster, &a, None, 1).await;
-    first.until("itself", |view| view.courant.contains(&a)).await;
+    first.until("itself", |view| view.courant.contains_key(&a)).await;
     let mut second = One::start(&mut cluster, &a, Some(first.member.lease_id()), 2).await;
     assert_eq!(second.member.lease_id(), first.member.lease_id());
     let ended = first.ended.join_next().await.expect("a task").expect("no panic");
