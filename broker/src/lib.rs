@@ -44,6 +44,6 @@ pub use config::Config;
 pub use core::Core;
 pub use courant_fragment::persister::Left as Unpersisted;
 pub use error::Error;
-pub use member::{MemberError, Standing};
+pub use member::{MemberError, Standing, Unshed};
 pub use peer::service::PeerGrpc;
 pub use service::Grpc;

@@ -15,6 +15,8 @@
 //! [`MemberTask`] alone writes the key. Others see where things stand by [`Member`], and what they may rely on by its fence.
 
 mod announce;
+mod exit;
+mod outlook;
 mod rival;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal_space::{Root, SpaceMirror};
+pub use exit::Unshed;
 
 /// How long a registry that does not answer is asked again before the broker gives up starting.
 const REGISTRY_WITHIN: Duration = Duration::from_secs(60);

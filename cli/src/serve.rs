@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  up    lock the data folder ─► registry ─► broker (place, spools, mirror) ─► cores ─► background ─► listen
-//!  down  stop accepting ─► end streams and requests ─► roll and persist ─► cores ─► background ─► registry
+//!  down  hand over to other members ─► stop accepting ─► end streams and requests ─► roll and persist ─► cores ─► background ─► registry
 //! ```
 //!
 //! Each core is a thread with a current-thread runtime, which serves its share of the connections and owns its share of the
@@ -10,6 +10,7 @@
 
 mod app;
 mod banner;
+mod coordination;
 mod data_dir;
 mod default_spec;
 mod identity;
@@ -28,7 +29,6 @@ use courant_fragment::disk::LocalDisk;
 use courant_fragment::store::Stores;
 use courant_gateway::{Gateway, Readiness};
 use courant_proto::time::Clock;
-use courant_registry::Registry;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry as Metrics;
 use rand::SeedableRng;
@@ -41,7 +41,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::args::ServeArgs;
 use crate::clock::SystemClock;
+use crate::failure::Failure;
 use app::App;
+use coordination::coordinate;
 use data_dir::DataDir;
 
 /// Requests under way get this long to end once the process was told to stop.
@@ -54,7 +56,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 const ENDING: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop. The code is 0 if everything was persisted, else 1.
-pub(crate) fn run(args: ServeArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("background")
@@ -63,7 +65,19 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode> {
         .context("cannot make the background runtime")?;
     let code = runtime.block_on(serve(args));
     runtime.shutdown_timeout(ENDING);
-    code
+    code.map_err(|fault| {
+        // What an operator has to change is how this process was started, not what it did.
+        if is_misplaced(&fault) { Failure::usage([format!("{fault:#}")]) } else { fault.into() }
+    })
+}
+
+/// Whether the process ended because its place among the members is another's.
+fn is_misplaced(fault: &anyhow::Error) -> bool {
+    use courant_broker::{Error, MemberError};
+    let causes = fault.chain().filter_map(|cause| cause.downcast_ref::<Error>());
+    causes
+        .into_iter()
+        .any(|cause| matches!(cause, Error::Member(MemberError::Taken { .. } | MemberError::Orphaned { .. })))
 }
 
 async fn serve(args: ServeArgs) -> Result<ExitCode> {
@@ -73,7 +87,10 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let id = identity::id(&data, &args.zone, args.id.as_deref(), seed)?;
     let (listener, address) = listen::bind(&args.listen).await?;
     let stop_registry = CancellationToken::new();
-    let coordination = coordinate(&args, &data, seed, &stop_registry).await?;
+    let coordination = tokio::select! {
+        found = coordinate(&args, &data, seed, &stop_registry) => found?,
+        signal = signals.first() => return Ok(never_started(signal)),
+    };
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let file_root = match &args.file_root {
@@ -108,8 +125,10 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         background: Handle::current(),
         seed,
     };
-    let (broker, Tasks { cores, background }) =
-        Box::pin(Broker::open(config, components, &mut metrics)).await.context("cannot start the broker")?;
+    let (broker, Tasks { cores, background }) = tokio::select! {
+        opened = Box::pin(Broker::open(config, components, &mut metrics)) => opened.context("cannot start the broker")?,
+        signal = signals.first() => return Ok(never_started(signal)),
+    };
     let mut standing = broker.standing();
     let lease = standing.borrow_and_update().lease;
     identity::keep_lease(&data, lease)?;
@@ -136,23 +155,25 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
 
     let fault = tokio::select! {
         signal = signals.first() => {
-            tracing::info!(signal, "stopping: ending requests, then persisting what is local");
+            tracing::info!(signal, "stopping");
             None
         }
-        ended = &mut background => Some(match ended {
-            Ok(Ok(())) => anyhow!("the broker's background ended by itself"),
-            Ok(Err(fault)) => fault.into(),
-            Err(panic) => anyhow!("the broker's background failed: {panic}"),
-        }),
+        ended = &mut background => Some(fault_of(ended)),
+    };
+    // Where there are others, they take over first, and nobody notices more than that journals have moved.
+    let fault = match fault {
+        None if !args.etcd.is_empty() && !args.drain_timeout.is_zero() => tokio::select! {
+            () = hand_over(&broker, args.drain_timeout) => None,
+            ended = &mut background => Some(fault_of(ended)),
+            () = signals.second() => stop_at_once(),
+        },
+        fault => fault,
     };
 
     // A second signal ends the process at once; its spools are on disk, and the next start adopts them.
     let left = tokio::select! {
         left = wind_down(&broker, &serving, &stop_serving, accepting) => left,
-        () = signals.second() => {
-            announce("stopped at once; what was not persisted is in the spools and is adopted at the next start\n");
-            std::process::exit(1)
-        }
+        () = signals.second() => stop_at_once(),
     };
     stop_cores.cancel();
     join(threads).await?;
@@ -175,6 +196,37 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     Ok(report(&left))
 }
 
+fn fault_of(ended: Result<Result<(), courant_broker::Error>, tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("the broker's background ended by itself"),
+        Ok(Err(fault)) => fault.into(),
+        Err(panic) => anyhow!("the broker's background failed: {panic}"),
+    }
+}
+
+/// Nothing was acknowledged yet, so nothing can be lost.
+fn never_started(signal: &str) -> ExitCode {
+    tracing::info!(signal, "stopped before anything was served");
+    ExitCode::SUCCESS
+}
+
+fn stop_at_once() -> ! {
+    announce("stopped at once; what was not persisted is in the spools and is adopted at the next start\n");
+    std::process::exit(1)
+}
+
+/// Has the other members take over what this one holds, within a bound; it serves meanwhile.
+async fn hand_over(broker: &Broker, bound: Duration) {
+    if let Err(error) = broker.begin_exit().await {
+        return tracing::warn!(%error, "stopping without handing over");
+    }
+    tracing::info!(journals = broker.journals(), ?bound, "handing over to the other members");
+    match broker.shed(bound).await {
+        Ok(()) => tracing::info!("other members hold all that was held here"),
+        Err(unshed) => tracing::warn!(%unshed, "stopping all the same; what is local is persisted"),
+    }
+}
+
 /// Keeps the broker's lease for the process after this one, whenever there is another.
 async fn keep_leases(data: Arc<DataDir>, mut standing: watch::Receiver<Standing>, mut kept: i64) {
     while standing.changed().await.is_ok() {
@@ -195,51 +247,6 @@ async fn keep_leases(data: Arc<DataDir>, mut standing: watch::Receiver<Standing>
 /// Codecs are given half of the processors: they catch up when appends leave them time.
 fn encodes() -> usize {
     std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
-}
-
-/// Where the broker coordinates: an etcd, or the registry that lives in this process.
-struct Coordination {
-    client: etcd_client::Client,
-    described: String,
-    running: Option<Task<()>>,
-}
-
-async fn coordinate(
-    args: &ServeArgs,
-    data: &DataDir,
-    seed: u64,
-    stop: &CancellationToken,
-) -> Result<Coordination> {
-    if !args.etcd.is_empty() {
-        let urls: Vec<String> = args.etcd.iter().map(ToString::to_string).collect();
-        let described = format!("etcd at {}", urls.join(", "));
-        let client = etcd_client::Client::connect(&urls, None)
-            .await
-            .with_context(|| format!("cannot reach {described}; check --etcd"))?;
-        return Ok(Coordination { client, described, running: None });
-    }
-    let config = courant_registry::Config { seed, ..Default::default() };
-    let registry =
-        Registry::open(&data.folder("registry")?, config).context("cannot open the embedded registry")?;
-    let client = registry.client().await.context("cannot reach the embedded registry")?;
-    let mut described = "embedded, for a single node (nothing is replicated)".to_owned();
-    if let Some(address) = &args.registry_listen {
-        let (listener, bound) = listen::bind(address).await.context("cannot open --registry-listen")?;
-        described = format!("{described}, open to etcdctl at http://{bound}");
-        let app = registry.routes().prepare().into_axum_router();
-        let serving = listen::serve_alone(listener, app, stop.clone());
-        // Ends with the registry's token; nothing waits for it.
-        drop(Handle::current().spawn(serving));
-    }
-    let stop = stop.clone();
-    let running = Handle::current().spawn(async move {
-        if let Err(fault) = registry.run(stop).await {
-            // Nothing can be coordinated any more, and what it said last may not be durable.
-            tracing::error!(%fault, "the embedded registry failed");
-            std::process::exit(1);
-        }
-    });
-    Ok(Coordination { client, described, running: Some(running) })
 }
 
 /// Everything behind the one port.
@@ -268,7 +275,7 @@ fn compose(broker: &Broker, mut metrics: Metrics) -> App {
         ..courant_gateway::Config::new(ready, text, gateway_metrics)
     };
     let gateway = Gateway::new(client, config);
-    App::new(broker.grpc(), broker.peer(), gateway.router())
+    App::new(broker.grpc(), broker.peer(), broker.cluster(), gateway.router())
 }
 
 type Cores = (Vec<listen::Hand>, Vec<JoinHandle<Result<()>>>);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use courant_keyspace::{Error as KeyspaceError, Mirror, Revision};
 use courant_proto::id::ProcessId;
 use etcd_client::{Client, Compare, PutOptions, Txn, TxnOp};
-use prost::Message as _;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep, sleep_until, timeout};

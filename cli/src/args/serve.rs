@@ -25,6 +25,9 @@ const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Shortest lease: below it, a pause of the scheduler looks like a death.
 const MIN_LEASE: Duration = Duration::from_secs(2);
 
+/// Longest wait for others to take over.
+const MAX_DRAIN: Duration = Duration::from_secs(24 * 3600);
+
 /// Most items that a member may hold, by the protocol.
 const MAX_LIMIT: u32 = 131_072;
 
@@ -38,6 +41,10 @@ With no flags it is a complete system on one machine: an embedded registry, and 
 
 The config file is YAML with the names of the flags, like `listen: 127.0.0.1:8080`. A flag goes before its
 variable, and a variable before the file.
+
+SIGTERM or SIGINT stops it: with --etcd, other members take over first; then what is local is persisted. A second one stops
+it at once. It ends with 0; with 1 when it failed, or had to leave something in its spools for the next start; and with 2 when
+it was started wrongly, among others when another live process has its --id.
 
 Examples:
   courant serve
@@ -83,6 +90,9 @@ pub(crate) struct ServeFlags {
     /// How long the registry waits for a member that went silent [default: 20s]
     #[arg(long, value_name = "DURATION", env = "COURANT_LEASE_TTL")]
     lease_ttl: Option<String>,
+    /// How long a stop waits, with --etcd, for other members to take over [default: 5m]
+    #[arg(long, value_name = "DURATION", env = "COURANT_DRAIN_TIMEOUT")]
+    drain_timeout: Option<String>,
     /// Address at which the embedded registry is open to etcdctl [default: none]
     #[arg(long, value_name = "ADDR", env = "COURANT_REGISTRY_LISTEN")]
     registry_listen: Option<String>,
@@ -118,6 +128,8 @@ pub(crate) struct ServeArgs {
     pub(crate) default_spec: Option<Fields>,
     /// Whole seconds, at least two.
     pub(crate) lease_ttl: Duration,
+    /// For which a stop waits at most until others have taken over. Zero hands nothing over.
+    pub(crate) drain_timeout: Duration,
     /// `host:port` of the embedded registry, if it is to be open.
     pub(crate) registry_listen: Option<String>,
     /// Whether an append creates a journal that does not exist.
@@ -151,6 +163,7 @@ impl ServeFlags {
             ("file-root", self.file_root),
             ("default-spec", self.default_spec),
             ("lease-ttl", self.lease_ttl),
+            ("drain-timeout", self.drain_timeout),
             ("registry-listen", self.registry_listen),
             ("auto-create", self.auto_create),
         ];
@@ -178,6 +191,7 @@ impl ServeFlags {
             file_root: given.take("file-root", folder),
             default_spec: given.take("default-spec", |text| default_spec(text, read)),
             lease_ttl: given.take("lease-ttl", lease_ttl).unwrap_or(Duration::from_secs(20)),
+            drain_timeout: given.take("drain-timeout", drain_timeout).unwrap_or(Duration::from_secs(300)),
             registry_listen: given.take("registry-listen", address),
             auto_create: given.take("auto-create", boolean).unwrap_or(etcd.is_empty()),
             etcd,
@@ -341,6 +355,11 @@ fn lease_ttl(text: &str) -> Result<Duration, String> {
     let whole = duration.to_std().filter(|d| *d >= MIN_LEASE && d.subsec_nanos() == 0);
     // etcd refuses more than 9,000,000,000 seconds, which no duration of ours reaches.
     whole.ok_or_else(|| "expected whole seconds, at least 2s".to_owned())
+}
+
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    let duration: GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    duration.to_std().filter(|d| *d <= MAX_DRAIN).ok_or_else(|| "expected 0s to 24h".to_owned())
 }
 
 fn boolean(text: &str) -> Result<bool, &'static str> {

@@ -42,6 +42,7 @@ fn nothing_given_is_a_whole_system() {
         file_root: None,
         default_spec: None,
         lease_ttl: Duration::from_secs(20),
+        drain_timeout: Duration::from_secs(300),
         registry_listen: None,
         auto_create: true,
     };
@@ -57,12 +58,13 @@ fn a_flag_goes_before_the_file() {
         etcd: some("http://a:2379, http://b:2379"),
         default_spec: some("spec.yaml"),
         lease_ttl: some("1m"),
+        drain_timeout: some("0s"),
         ..Default::default()
     })
     .unwrap();
     assert_eq!((args.listen.as_str(), args.zone.as_str(), args.limit), ("0.0.0.0:9000", "flag-zone", 12));
     assert_eq!((args.auto_create, args.etcd.len()), (true, 2));
-    assert_eq!(args.lease_ttl, Duration::from_secs(60));
+    assert_eq!((args.lease_ttl, args.drain_timeout), (Duration::from_secs(60), Duration::ZERO));
     assert_eq!(args.default_spec.map(|fields| fields.length), Some(1024));
     let clustered = resolve(ServeFlags { etcd: some("https://a"), ..Default::default() }).unwrap();
     assert!(!clustered.auto_create, "off with an etcd, unless it is asked for");
@@ -84,6 +86,7 @@ fn all_problems_are_told_at_once() {
         file_root: some("/nonexistent/folder"),
         default_spec: some("named.yaml"),
         lease_ttl: some("1s"),
+        drain_timeout: some("25h"),
         registry_listen: some("x"),
         auto_create: some("yes"),
     };
@@ -103,6 +106,7 @@ fn all_problems_are_told_at_once() {
         "--file-root (COURANT_FILE_ROOT) \"/nonexistent/folder\": is not a folder",
         "--default-spec (COURANT_DEFAULT_SPEC) \"named.yaml\": named.yaml:1:1: unexpected key `name`",
         "--lease-ttl (COURANT_LEASE_TTL) \"1s\": expected whole seconds, at least 2s",
+        "--drain-timeout (COURANT_DRAIN_TIMEOUT) \"25h\": expected 0s to 24h",
         "--registry-listen (COURANT_REGISTRY_LISTEN) \"x\": expected HOST:PORT",
         "--auto-create (COURANT_AUTO_CREATE) \"yes\": expected true or false",
     ];
