@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!  start-up:  load ─► judge (pure) ─► adopt, cut or quarantine what an earlier process left
-//!  first append ─► LineageKeeper ─► task: may_begin (pure), one transaction for many journals ─► the epoch has begun
-//!  roll ─────────►       │                noted now and then, together; best effort
+//!  heads of members ─► agree (pure) ─► LineageKeeper ─► task: one transaction for many journals ─► the epoch has begun
+//!  roll ───────────────────────────►        │             noted now and then, together; best effort
 //! ```
 //!
 //! One small record per journal, under a root of our own: a cluster's other brokers neither see nor list it.
 
+pub(crate) mod agree;
 mod begin;
 pub(crate) mod judge;
 mod keeper;
 mod known;
+pub(crate) mod log_number;
 mod notes;
 pub(crate) mod record;
 mod task;

@@ -9,6 +9,7 @@ use courant_fragment::disk::{Disk, Open};
 use courant_fragment::spool::recover::{self, RecoveredJournal, Recovery};
 use courant_fragment::spool::volume::{Layout, Volume};
 use courant_fragment::spool::{ClusterId, SpoolId};
+use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use etcd_client::Client;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::journal_space::Space;
 use crate::lineage::judge::{self, Reason, Recovered, Verdict};
-use crate::lineage::{self, Lineage};
+use crate::lineage::{self, Lineage, log_number};
 
 /// How often files that nothing needs any more are removed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -26,8 +27,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Where the number of this log is kept, beside its segments.
 const LOG_NUMBER: &str = "number";
 
-/// The number of this log, if it is whole: what it does not know was never committed here. A log that begins anew, or that had to
-/// forget what counts for nothing, has another from then on.
+/// The number of this log, by which the lineage of journals knows it again. A log that begins anew has another from then on; one that
+/// may have lost records, or that had to put aside what it knew, tells so by it.
 pub(crate) fn log_number(
     disk: &dyn Disk,
     folder: &Path,
@@ -42,18 +43,26 @@ pub(crate) fn log_number(
     };
     let file = disk.open(&path, Open::Write).map_err(io)?;
     let mut bytes = [0; 8];
-    let kept = file.read_at(&mut bytes, 0).map_err(io)? == bytes.len();
-    let number = match u64::from_le_bytes(bytes) {
-        number if kept && number != 0 && !found.begins_anew => number,
-        _ => {
-            // A folder that was emptied knows nothing of what was in it.
-            let number = seed | 1;
-            file.write_all_at(&number.to_le_bytes(), 0).and_then(|()| file.sync_data()).map_err(io)?;
-            disk.sync_dir(folder).map_err(io)?;
-            number
-        }
+    let is_kept = file.read_at(&mut bytes, 0).map_err(io)? == bytes.len();
+    let kept = Some(u64::from_le_bytes(bytes)).filter(|number| is_kept && *number != 0);
+    let mut number = match kept {
+        // A folder that was emptied knows nothing of what was in it.
+        _ if found.begins_anew => log_number::drawn(seed),
+        Some(number) => number,
+        // The segments are there, and only their number is gone: what they know is believed.
+        None => log_number::drawn(0),
     };
-    Ok(found.is_whole.then_some(number))
+    if !found.is_whole {
+        number = log_number::after_loss(number);
+    }
+    if found.forgets {
+        number = log_number::after_forgetting(number);
+    }
+    if kept != Some(number) {
+        file.write_all_at(&number.to_le_bytes(), 0).and_then(|()| file.sync_data()).map_err(io)?;
+        disk.sync_dir(folder).map_err(io)?;
+    }
+    Ok(Some(number))
 }
 
 /// What recovery says of a log as a whole.
@@ -61,8 +70,10 @@ pub(crate) fn log_number(
 pub(crate) struct LogFound {
     /// No record can be missing.
     is_whole: bool,
-    /// There was none, or it is about to forget journals it knew.
+    /// There was none.
     begins_anew: bool,
+    /// It is about to forget journals it knew.
+    forgets: bool,
 }
 
 impl LogFound {
@@ -70,11 +81,12 @@ impl LogFound {
         Self {
             is_whole: recovery.lost.is_empty() && recovery.torn.iter().all(|torn| torn.clean),
             begins_anew: recovery.volume.recovered_segments() == 0,
+            forgets: false,
         }
     }
 
     pub(crate) fn forgetting(self, judged: &Judged) -> Self {
-        Self { begins_anew: self.begins_anew || !judged.aside.is_empty(), ..self }
+        Self { forgets: !judged.aside.is_empty(), ..self }
     }
 }
 
@@ -84,6 +96,17 @@ pub(crate) struct Adoptable {
     pub(crate) journal: RecoveredJournal,
     /// Spools of which only a part counts, or nothing: what lies at the offset and behind it belongs to nobody.
     pub(crate) cuts: Vec<(SpoolId, Offset)>,
+    /// Everything below counts. What lies above waits for an agreement of the journal's members, or for the lineage to tell.
+    pub(crate) committed: Offset,
+}
+
+/// What counts of content that waited.
+#[derive(Debug)]
+pub(crate) struct Rejudged {
+    /// What lies at these offsets and behind them belongs to nobody.
+    pub(crate) cuts: Vec<(SpoolId, Offset)>,
+    /// Everything below counts.
+    pub(crate) committed: Offset,
 }
 
 /// Everything that was recovered, as lineage judged it.
@@ -130,6 +153,7 @@ pub(crate) async fn judge(
     cluster: ClusterId,
     space: &Space,
     etcd: &Client,
+    me: &ProcessId,
 ) -> Result<Judged, Error> {
     let names = journals.iter().map(|journal| journal.identity.journal.clone());
     let records = lineage::load(etcd, space.root(), names).await?;
@@ -139,12 +163,55 @@ pub(crate) async fn judge(
         let item = space.item(&name).map(|item| item.create_revision);
         match judge_journal(&journal, cluster, item, records.get(&name)) {
             Ok(cuts) => {
-                judged.adoptable.insert(name, Adoptable { journal, cuts });
+                let committed = judge::committed(
+                    records.get(&name).filter(|record| Some(record.create_revision) == item),
+                    me,
+                );
+                judged.adoptable.insert(name, Adoptable { journal, cuts, committed });
             }
             Err(reason) => judged.aside.push((journal, reason.to_string())),
         }
     }
     Ok(judged)
+}
+
+/// Asks lineage again about spools of a journal whose commitment was not known.
+pub(crate) async fn rejudge(
+    journal: &JournalName,
+    spools: Vec<(SpoolId, Recovered)>,
+    cluster: ClusterId,
+    space: &Space,
+    etcd: &Client,
+    me: &ProcessId,
+) -> Result<Rejudged, Error> {
+    let records = lineage::load(etcd, space.root(), [journal.clone()]).await?;
+    let record = records.get(journal);
+    let item = space.item(journal).map(|item| item.create_revision);
+    let record = record.filter(|record| Some(record.create_revision) == item);
+    Ok(rejudge_spools(journal, spools, cluster, item, record, me))
+}
+
+fn rejudge_spools(
+    journal: &JournalName,
+    spools: Vec<(SpoolId, Recovered)>,
+    cluster: ClusterId,
+    item: Option<i64>,
+    record: Option<&Lineage>,
+    me: &ProcessId,
+) -> Rejudged {
+    let mut cuts = Vec::new();
+    for (id, spool) in spools {
+        match judge::judge(&spool, cluster.0, item, record) {
+            // A record that cannot be read, or is gone, takes nothing from who lived on; the content waits for it.
+            Verdict::Adopt | Verdict::Quarantine(Reason::NoLineage | Reason::UnknownEpoch { .. }) => {}
+            Verdict::CutAt(at) => cuts.push((id, at)),
+            Verdict::Quarantine(reason) => {
+                tracing::warn!(%journal, spool = %id, %reason, "a spool counts for nothing");
+                cuts.push((id, spool.begin));
+            }
+        }
+    }
+    Rejudged { cuts, committed: judge::committed(record, me) }
 }
 
 /// What does not count of a journal that may be taken up; or why none of it counts.
@@ -201,28 +268,63 @@ mod tests {
     use courant_fragment::disk::MemoryDisk;
 
     use super::*;
+    use crate::lineage::record::Epoch;
 
     #[test]
     fn a_log_keeps_its_number_until_it_begins_anew_or_has_to_forget() {
         let disk = MemoryDisk::default();
         let folder = Path::new("spools");
         disk.create_dir_all(folder).expect("a folder");
-        let number = |is_whole, begins_anew, seed| {
-            log_number(&disk, folder, &LogFound { is_whole, begins_anew }, seed).expect("a number")
+        let number = |found: LogFound, seed: u64| {
+            let told = log_number(&disk, folder, &found, seed << 32).expect("a number");
+            told.expect("told")
         };
-        let first = number(true, true, 40);
-        assert!(first.is_some());
-        assert_eq!(number(true, false, 60), first, "kept by the next process");
-        assert_eq!(
-            number(false, false, 80),
-            None,
-            "where records may be missing, nothing is known not to have been there"
-        );
-        assert_eq!(number(true, false, 90), first);
-        let second = number(true, true, 100);
-        assert_ne!(second, first, "an emptied folder knows nothing of what was in it");
-        let forgetting = LogFound { is_whole: true, begins_anew: false };
-        let judged = Judged::default();
-        assert!(!forgetting.forgetting(&judged).begins_anew, "nothing was put aside");
+        let whole = LogFound { is_whole: true, begins_anew: false, forgets: false };
+        let first = number(LogFound { begins_anew: true, ..whole }, 4);
+        assert_eq!(number(whole, 6), first, "kept by the next process");
+        let lost = number(LogFound { is_whole: false, ..whole }, 8);
+        assert!(log_number::may_have_lost(first, lost) && log_number::may_be_one(first, lost));
+        assert_eq!(number(whole, 9), lost, "what was lost then stays lost");
+        let forgot = number(LogFound { forgets: true, ..whole }, 10);
+        assert!(forgot != lost && !log_number::may_have_lost(lost, forgot));
+        let anew = number(LogFound { begins_anew: true, ..whole }, 12);
+        assert!(!log_number::may_be_one(first, anew), "an emptied folder knows nothing of what was in it");
+        assert!(!whole.forgetting(&Judged::default()).forgets, "nothing was put aside");
+    }
+
+    #[test]
+    fn content_that_waited_counts_as_far_as_a_later_epoch_says() {
+        let id = |name| ProcessId::new("zone", name).expect("an id");
+        let (me, peer) = (id("self"), id("peer"));
+        let epoch = |number, begin, members: &[&ProcessId]| Epoch {
+            number,
+            begin,
+            members: members.iter().map(|member| (*member).into()).collect(),
+            ..Epoch::default()
+        };
+        let journal = JournalName::parse("the/one").expect("a name");
+        let at = |offset| Offset::new(offset).expect("not negative");
+        let check = |epochs: Option<Vec<Epoch>>, item, cut: Option<i64>, committed: Offset| {
+            let record = epochs.map(|epochs| Lineage { create_revision: 5, stored: 0, epochs });
+            let spool = Recovered { cluster: 9, create_revision: 5, epoch: 2, begin: at(100), end: at(160) };
+            let spools = vec![(SpoolId(7), spool)];
+            let rejudged = rejudge_spools(&journal, spools, ClusterId(9), item, record.as_ref(), &me);
+            assert_eq!(rejudged.cuts, Vec::from_iter(cut.map(|cut| (SpoolId(7), at(cut)))));
+            assert_eq!(rejudged.committed, committed);
+        };
+        let both = [&me, &peer];
+        // Nobody has gone on: it waits, unless nobody else could.
+        check(Some(vec![epoch(2, 100, &both)]), Some(5), None, at(100));
+        check(Some(vec![epoch(2, 100, &[&me])]), Some(5), None, Offset::MAX);
+        check(Some(vec![epoch(2, 100, &[&peer])]), Some(5), None, at(100));
+        // Others went on, above it, inside it, or below it.
+        check(Some(vec![epoch(2, 100, &both), epoch(3, 160, &both)]), Some(5), None, at(160));
+        check(Some(vec![epoch(2, 100, &both), epoch(3, 130, &[&peer])]), Some(5), Some(130), at(130));
+        check(Some(vec![epoch(2, 100, &both), epoch(3, 100, &both)]), Some(5), Some(100), at(100));
+        let sealed = Epoch { sealed: Some(Default::default()), ..epoch(2, 100, &both) };
+        check(Some(vec![sealed]), Some(5), None, Offset::MAX);
+        // The journal is gone; and what cannot be read says nothing.
+        check(None, None, Some(100), Offset::ZERO);
+        check(None, Some(5), None, Offset::ZERO);
     }
 }

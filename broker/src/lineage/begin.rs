@@ -15,7 +15,6 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::judge::{Begin, Wish, may_begin};
 use super::keeper::{BeginEpoch, EpochOutcome};
 use super::known::Records;
 use super::record::{Epoch, Lineage};
@@ -53,7 +52,8 @@ struct Step {
 /// What came of looking at a wish.
 enum Decided {
     Done(EpochOutcome),
-    Refused { floor: Offset },
+    /// The newest epoch is not the one that was agreed upon.
+    Changed,
     Step(Step),
 }
 
@@ -74,38 +74,28 @@ impl Pending {
                 registers: own.registers(),
             });
         }
-        let asked = Wish {
-            create_revision: wish.create_revision,
-            members: &wish.members,
-            contributed: wish.contributed,
-            begin: wish.begin,
-            accept_loss: wish.accept_loss,
-            store_end: wish.store_end,
-            registers: &wish.registers,
-            unknown_to_log: wish.unknown_to_log,
-        };
-        match may_begin(record, &asked) {
-            Begin::Refuse { floor } => Decided::Refused { floor },
-            Begin::At { epoch, begin, registers } => {
-                let next = Epoch {
-                    number: epoch,
-                    members: wish.members.iter().map(Into::into).collect(),
-                    begin: begin.get(),
-                    registers: Some((&registers).into()),
-                    attempt: self.attempt,
-                    sealed: None,
-                    unknown_to_log: wish.unknown_to_log.filter(|_| wish.members.len() == 1).unwrap_or(0),
-                };
-                let base = record.cloned().unwrap_or_else(|| Lineage {
-                    create_revision: wish.create_revision,
-                    ..Lineage::default()
-                });
-                Decided::Step(Step {
-                    record: base.followed_by(next),
-                    outcome: EpochOutcome::Began { epoch, begin, registers },
-                })
-            }
+        let newest = record.and_then(Lineage::newest);
+        if newest.map_or(0, |newest| newest.number) != wish.after {
+            return Decided::Changed;
         }
+        let epoch = wish.after.saturating_add(1);
+        // Epochs begin in order, or their record could not be read.
+        let begin = newest.map_or(wish.begin, |newest| wish.begin.max(newest.begin()));
+        let registers = wish.registers.clone();
+        let next = Epoch {
+            number: epoch,
+            members: wish.members.iter().map(Into::into).collect(),
+            begin: begin.get(),
+            registers: Some((&registers).into()),
+            attempt: self.attempt,
+            sealed: None,
+            logs: wish.logs.clone(),
+        };
+        let base = record
+            .cloned()
+            .unwrap_or_else(|| Lineage { create_revision: wish.create_revision, ..Lineage::default() });
+        let outcome = EpochOutcome::Began { epoch, begin, registers };
+        Decided::Step(Step { record: base.followed_by(next), outcome })
     }
 
     fn answer(self, outcome: EpochOutcome) {
@@ -148,16 +138,18 @@ async fn attempt(
     records: &mut Records,
     pending: Vec<Pending>,
 ) -> Result<Vec<Pending>, (Error, Vec<Pending>)> {
-    let (mut undecided, mut later, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut undecided, mut later, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     let mut transaction = Transaction::default();
     let mut steps: Vec<(Pending, Step)> = Vec::new();
     for pending in pending {
-        let known = records.get(&pending.wish.journal).unwrap_or_default();
+        let known = records.get(&pending.wish.journal);
+        let is_known = known.is_some();
+        let known = known.unwrap_or_default();
         match pending.decide(known.record.as_ref()) {
             Decided::Done(outcome) => pending.answer(outcome),
-            // A refusal is an operator's business: it rests on what the registry has, not on what it had.
-            Decided::Refused { .. } if pending.tries == 0 => refused.push(pending),
-            Decided::Refused { floor } => pending.answer(EpochOutcome::Refused { floor }),
+            // It is agreed anew on what the registry has, not on what it had.
+            Decided::Changed if pending.tries == 0 || !is_known => changed.push(pending),
+            Decided::Changed => pending.answer(EpochOutcome::Changed),
             // Two epochs of one journal cannot begin in one transaction.
             Decided::Step(_) if steps.iter().any(|(other, _)| other.wish.journal == pending.wish.journal) => {
                 later.push(pending);
@@ -178,7 +170,7 @@ async fn attempt(
         Err(error) => {
             // It may have been carried out all the same. What is there now tells, so nothing is known until it is read.
             let open: Vec<Pending> =
-                steps.into_iter().map(|(pending, _)| pending).chain(later).chain(refused).collect();
+                steps.into_iter().map(|(pending, _)| pending).chain(later).chain(changed).collect();
             for pending in &open {
                 records.forget(&pending.wish.journal);
             }
@@ -207,7 +199,7 @@ async fn attempt(
     }
     // After those that they came behind.
     undecided.extend(later);
-    match look_again(records, refused).await {
+    match look_again(records, changed).await {
         Ok(looked) => undecided.extend(looked),
         Err((error, open)) => {
             undecided.extend(open);
@@ -252,18 +244,18 @@ fn learn(
     records.take(journal, record)
 }
 
-/// Reads the records of epochs that would be refused.
+/// Reads the records of epochs that were not agreed upon what is known of them.
 async fn look_again(
     records: &mut Records,
-    refused: Vec<Pending>,
+    changed: Vec<Pending>,
 ) -> Result<Vec<Pending>, (Error, Vec<Pending>)> {
-    let journals: Vec<JournalName> = refused.iter().map(|pending| pending.wish.journal.clone()).collect();
+    let journals: Vec<JournalName> = changed.iter().map(|pending| pending.wish.journal.clone()).collect();
     let found = match records.read(&journals).await {
         Ok(found) => found,
-        Err(error) => return Err((error, refused)),
+        Err(error) => return Err((error, changed)),
     };
-    let mut again = Vec::with_capacity(refused.len());
-    for (mut pending, found) in refused.into_iter().zip(found) {
+    let mut again = Vec::with_capacity(changed.len());
+    for (mut pending, found) in changed.into_iter().zip(found) {
         pending.tries += 1;
         match records.take(&pending.wish.journal, found.as_ref()) {
             Ok(()) => again.push(pending),
@@ -280,29 +272,29 @@ mod tests {
     use super::*;
     use crate::journal_space::fixture::{me, name};
 
-    fn pending(attempt: u64) -> Pending {
+    fn pending(after: u64, attempt: u64) -> Pending {
         let (reply, _) = oneshot::channel();
         let wish = Box::new(BeginEpoch {
             journal: name("the/one"),
             create_revision: 3,
-            contributed: Some(Offset::ZERO),
-            begin: Offset::ZERO,
-            accept_loss: false,
-            store_end: Offset::ZERO,
-            registers: Default::default(),
+            after,
             members: vec![me()],
-            unknown_to_log: None,
+            logs: vec![0x11],
+            begin: Offset::ZERO,
+            registers: Default::default(),
         });
         Pending::new(wish, reply, attempt)
     }
 
     #[test]
     fn an_epoch_whose_answer_was_lost_is_known_again_and_begins_once() {
-        let Decided::Step(step) = pending(7).decide(None) else { panic!("it may begin") };
-        let Decided::Done(outcome) = pending(7).decide(Some(&step.record)) else { panic!("it has begun") };
+        let Decided::Step(step) = pending(0, 7).decide(None) else { panic!("it may begin") };
+        let Decided::Done(outcome) = pending(0, 7).decide(Some(&step.record)) else { panic!("it has begun") };
         assert_eq!(outcome, step.outcome);
-        // To anybody else it is an epoch to follow.
-        let Decided::Step(next) = pending(8).decide(Some(&step.record)) else { panic!("it may begin") };
+        // To anybody else it is an epoch that has come between, or one to follow.
+        assert!(matches!(pending(0, 8).decide(Some(&step.record)), Decided::Changed));
+        let Decided::Step(next) = pending(1, 8).decide(Some(&step.record)) else { panic!("it may begin") };
         assert_eq!(next.record.newest().map(|epoch| epoch.number), Some(2));
+        assert!(matches!(pending(2, 8).decide(Some(&step.record)), Decided::Changed));
     }
 }

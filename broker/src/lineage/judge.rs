@@ -1,4 +1,4 @@
-//! Pure: the two questions that a lineage answers: which bytes of a recovered spool count, and whether an epoch may begin.
+//! Pure: which bytes of a recovered spool count.
 //!
 //! ```text
 //!  epoch 1   ├───────────────┤· · ·┐ bytes past the begin of the next epoch: acknowledged by nobody, cut off
@@ -10,7 +10,6 @@ use std::fmt;
 
 use courant_proto::id::ProcessId;
 use courant_proto::offset::Offset;
-use courant_proto::registers::Registers;
 
 use super::record::Lineage;
 
@@ -87,72 +86,24 @@ pub(crate) fn judge(spool: &Recovered, cluster: u64, item: Option<i64>, record: 
     }
 }
 
-/// An epoch that somebody wants to begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish<'a> {
-    pub(crate) create_revision: i64,
-    /// Who will hold its bytes.
-    pub(crate) members: &'a [ProcessId],
-    /// The head that the logs of these members know, with or without its content.
-    pub(crate) contributed: Option<Offset>,
-    /// Where the epoch is to begin, or above.
-    pub(crate) begin: Offset,
-    /// An operator gave that offset, knowing that bytes may be missing below it.
-    pub(crate) accept_loss: bool,
-    /// The end of what the store holds.
-    pub(crate) store_end: Offset,
-    /// The registers that these members know.
-    pub(crate) registers: &'a Registers,
-    /// The log of the only member, if it is whole and does not know the journal.
-    pub(crate) unknown_to_log: Option<u64>,
+/// Up to where content of an epoch counts: the begin of the next one, and everything of the newest. Where the next is not remembered
+/// nobody knows, so nothing does; what did lies in the store.
+///
+/// Also a log whose process lived on may have been left behind: what it holds of an older epoch counts no further than this.
+pub(crate) fn counts_until(record: Option<&Lineage>, epoch: u64) -> Offset {
+    match record.and_then(|record| record.epochs.iter().find(|next| next.number > epoch)) {
+        None => Offset::MAX,
+        Some(next) if epoch.checked_add(1) == Some(next.number) => next.begin(),
+        Some(_) => Offset::ZERO,
+    }
 }
 
-/// Whether it may begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// It may, as this epoch, at this offset and with these registers.
-    At { epoch: u64, begin: Offset, registers: Registers },
-    /// Bytes of the last epoch may be missing. An operator can let the journal go on at this offset or above.
-    Refuse { floor: Offset },
-}
-
-/// Decides whether an epoch may begin after those of `record`.
-pub(crate) fn may_begin(record: Option<&Lineage>, wish: &Wish<'_>) -> Begin {
-    let newest = record
-        .filter(|record| record.create_revision == wish.create_revision)
-        .and_then(|record| Some((record, record.newest()?)));
-    let Some((record, newest)) = newest else {
-        return Begin::At {
-            epoch: 1,
-            begin: wish.contributed.map_or(wish.begin, |head| head.max(wish.begin)),
-            registers: wish.registers.clone(),
-        };
-    };
-    let epoch = newest.number.saturating_add(1);
-    // Whoever was a member of the last epoch and knows the journal at all has every byte that was acknowledged in it; where its
-    // log has none of that epoch, none was.
-    let contributed = wish.contributed.filter(|_| newest.has_any_member(wish.members));
-    if let Some(head) = contributed {
-        let begin = head.max(newest.begin()).max(wish.begin);
-        return Begin::At { epoch, begin, registers: wish.registers.clone() };
-    }
-    // The log did not know the journal when this epoch began, and does not now: nothing was committed in it.
-    let untouched = newest.unknown_to_log != 0 && wish.unknown_to_log == Some(newest.unknown_to_log);
-    if untouched && newest.has_any_member(wish.members) {
-        return Begin::At { epoch, begin: newest.begin().max(wish.begin), registers: newest.registers() };
-    }
-    // What is sealed was in the store whole; that it may have been pruned since takes no offset back.
-    if let Some(sealed) = &newest.sealed {
-        let begin = sealed.end().max(newest.begin()).max(wish.begin);
-        return Begin::At { epoch, begin, registers: sealed.registers() };
-    }
-    let floor = newest.begin().max(record.stored()).max(wish.store_end);
-    if !wish.accept_loss || wish.begin < floor {
-        return Begin::Refuse { floor };
-    }
-    // The fence that stood before the loss still stands.
-    let registers = if wish.registers.is_empty() { newest.registers() } else { wish.registers.clone() };
-    Begin::At { epoch, begin: wish.begin, registers }
+/// Below this offset whatever counts is committed; what lies at it or above waits for an agreement of the members, or a later
+/// epoch. Nothing waits where this broker alone decides, and where the newest epoch was closed in order.
+pub(crate) fn committed(record: Option<&Lineage>, me: &ProcessId) -> Offset {
+    let Some(newest) = record.and_then(Lineage::newest) else { return Offset::ZERO };
+    let is_alone = newest.members.len() == 1 && newest.has_member(me);
+    if is_alone || newest.sealed.is_some() { Offset::MAX } else { newest.begin() }
 }
 
 impl fmt::Display for Reason {

@@ -6,36 +6,32 @@ use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use tokio::sync::{mpsc, oneshot};
 
+use super::record::Lineage;
+
 /// An epoch to begin.
 #[derive(Clone, Debug)]
 pub(crate) struct BeginEpoch {
     pub(crate) journal: JournalName,
     pub(crate) create_revision: i64,
-    /// The head that the logs of the members know; none where they know nothing of the journal.
-    pub(crate) contributed: Option<Offset>,
-    /// Where the epoch is to begin, or above.
-    pub(crate) begin: Offset,
-    /// An operator gave that offset, knowing that bytes may be missing below it.
-    pub(crate) accept_loss: bool,
-    /// The end of what the store holds.
-    pub(crate) store_end: Offset,
-    /// The registers at the contributed head.
-    pub(crate) registers: Registers,
+    /// The newest epoch of the record that was [agreed](super::agree) upon; zero if there was none.
+    pub(crate) after: u64,
     /// Who will hold its bytes.
     pub(crate) members: Vec<ProcessId>,
-    /// The identity of this broker's log, not zero, if it is whole and does not know the journal. A process may die after its epoch
-    /// was recorded and before the log has anything of it; this tells that from a log that was lost.
-    pub(crate) unknown_to_log: Option<u64>,
+    /// The numbers of their logs, in the same order; zero where that is not known.
+    pub(crate) logs: Vec<u64>,
+    /// Where it begins.
+    pub(crate) begin: Offset,
+    /// The registers there.
+    pub(crate) registers: Registers,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EpochOutcome {
-    /// It is recorded. It begins at or above the offset that was asked for, with these registers, which are not those that were
-    /// given where nobody contributed any.
+    /// It is recorded, with what was asked for.
     Began { epoch: u64, begin: Offset, registers: Registers },
-    /// Bytes of the last epoch may be missing; the journal can go on at this offset or above, if an operator says so.
-    Refused { floor: Offset },
+    /// Somebody else has begun an epoch since: it has to be agreed anew.
+    Changed,
     /// The registry could not be asked, or the journal is gone; nothing was recorded that binds us.
     Unavailable(String),
 }
@@ -65,6 +61,10 @@ pub(super) enum Message {
         wish: Box<BeginEpoch>,
         reply: oneshot::Sender<EpochOutcome>,
     },
+    Record {
+        journal: JournalName,
+        reply: oneshot::Sender<Result<Option<Lineage>, String>>,
+    },
     Rolled(Rolled),
     Forget {
         journal: JournalName,
@@ -85,6 +85,25 @@ pub(crate) struct LineageKeeper {
 impl LineageKeeper {
     pub(super) fn new(messages: mpsc::Sender<Message>) -> Self {
         Self { messages }
+    }
+
+    /// The record of a journal as the registry has it now; none if no epoch of this journal was ever begun. Requests that come
+    /// together share reads.
+    ///
+    /// # Errors
+    /// What it says when the registry does not answer, or the record cannot be read.
+    pub(crate) async fn record(
+        &self,
+        journal: &JournalName,
+        create_revision: i64,
+    ) -> Result<Option<Lineage>, String> {
+        let stopped = || Err("this broker is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        if self.messages.send(Message::Record { journal: journal.clone(), reply }).await.is_err() {
+            return stopped();
+        }
+        let record = answer.await.unwrap_or_else(|_| stopped())?;
+        Ok(record.filter(|record| record.create_revision == create_revision))
     }
 
     /// Begins an epoch: when this returns that it began, the registry has it. Requests that come together share a transaction.

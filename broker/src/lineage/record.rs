@@ -45,10 +45,11 @@ pub(crate) struct Epoch {
     /// Set when its members will commit nothing more in it.
     #[prost(message, optional, tag = "6")]
     pub(crate) sealed: Option<Sealed>,
-    /// The log of its only member, where that did not know the journal when the epoch began; zero otherwise. If the same log does
-    /// not know the journal later either, nothing was committed in between.
-    #[prost(fixed64, tag = "7")]
-    pub(crate) unknown_to_log: u64,
+    // Tag 7 is taken: an earlier form kept the number of one log there.
+    /// The numbers of its members' logs when it began, in their order; zero where that is not known. What another log of a member
+    /// has, or does not have, tells nothing of this epoch.
+    #[prost(fixed64, repeated, tag = "8")]
+    pub(crate) logs: Vec<u64>,
 }
 
 /// How an epoch ended that was closed in order.
@@ -127,11 +128,23 @@ impl Epoch {
         Offset::new(self.begin).unwrap_or(Offset::ZERO)
     }
 
-    /// Whether one of these holds its bytes.
-    pub(crate) fn has_any_member(&self, ids: &[ProcessId]) -> bool {
-        self.members
-            .iter()
-            .any(|member| ids.iter().any(|id| id.zone() == member.zone && id.suffix() == member.suffix))
+    /// Its members, as far as their ids can be read.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ProcessId> {
+        self.members.iter().filter_map(|member| ProcessId::new(&member.zone, &member.suffix).ok())
+    }
+
+    /// Whether a broker holds its bytes.
+    pub(crate) fn has_member(&self, id: &ProcessId) -> bool {
+        self.place_of(id).is_some()
+    }
+
+    /// The number that a member's log had when the epoch began, zero where that is not known; none of who is no member.
+    pub(crate) fn log_of(&self, id: &ProcessId) -> Option<u64> {
+        self.place_of(id).map(|place| self.logs.get(place).copied().unwrap_or(0))
+    }
+
+    fn place_of(&self, id: &ProcessId) -> Option<usize> {
+        self.members.iter().position(|member| id.zone() == member.zone && id.suffix() == member.suffix)
     }
 
     /// The registers at its begin.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use courant_proto::name::JournalName;
 use etcd_client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use super::begin::{Pending, begin};
 use super::keeper::{LineageKeeper, Message};
 use super::known::Records;
 use super::notes::{About, Notes};
+use super::record::Lineage;
 use crate::journal_space::Root;
 
 /// Messages that may wait. Whoever wants an epoch waits beyond that; notes are dropped.
@@ -21,6 +23,9 @@ const WAITING: usize = 8_192;
 
 /// How often notes are written.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
+
+/// Where the record of a journal is told.
+type Asked = oneshot::Sender<Result<Option<Lineage>, String>>;
 
 /// Writes what [`LineageKeeper`] is told.
 pub(crate) struct LineageTask {
@@ -50,6 +55,29 @@ impl LineageTask {
         cancel.run_until_cancelled(Box::pin(self.work())).await;
     }
 
+    /// Reads records as they are now.
+    async fn tell(&mut self, asked: Vec<(JournalName, Asked)>) {
+        if asked.is_empty() {
+            return;
+        }
+        let journals: Vec<JournalName> = asked.iter().map(|(journal, _)| journal.clone()).collect();
+        let mut found = match self.records.read(&journals).await {
+            Ok(found) => found.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => {
+                vec![Err(format!("the registry does not tell the lineage: {error}")); journals.len()]
+            }
+        }
+        .into_iter();
+        for (journal, reply) in asked {
+            let known = found.next().unwrap_or(Ok(None)).and_then(|found| {
+                self.records.take(&journal, found.as_ref())?;
+                Ok(self.records.get(&journal).and_then(|known| known.record))
+            });
+            // Who does not wait any more need not be told.
+            let _ = reply.send(known);
+        }
+    }
+
     async fn work(&mut self) {
         let mut notes_due = interval(NOTE_EVERY);
         notes_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,13 +91,14 @@ impl LineageTask {
                 },
                 _ = notes_due.tick(), if !self.notes.is_empty() => self.notes.write(&mut self.records).await,
             }
-            let mut pending = Vec::new();
+            let (mut asked, mut pending) = (Vec::new(), Vec::new());
             let mut flushes = Vec::new();
             for message in messages.drain(..) {
                 match message {
                     Message::Begin { wish, reply } => {
                         pending.push(Pending::new(wish, reply, self.rng.random()));
                     }
+                    Message::Record { journal, reply } => asked.push((journal, reply)),
                     Message::Rolled(rolled) => self.notes.note(rolled.journal.clone(), About::Rolled(rolled)),
                     Message::Forget { journal, create_revision } => {
                         self.notes.note(journal, About::Deleted { create_revision });
@@ -77,6 +106,7 @@ impl LineageTask {
                     Message::Flush { done } => flushes.push(done),
                 }
             }
+            self.tell(asked).await;
             begin(&mut self.records, &mut self.rng, pending).await;
             if !flushes.is_empty() {
                 self.notes.write(&mut self.records).await;

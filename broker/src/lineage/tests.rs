@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use courant_proto::id::ProcessId;
 use courant_proto::label::LabelSet;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
@@ -33,17 +34,15 @@ fn fence(value: &str) -> Registers {
     Registers::new(LabelSet::from_pairs([("fence", value)]).expect("labels"))
 }
 
-fn wish(journal: &str, create_revision: i64, head: Option<i64>) -> BeginEpoch {
+fn wish(journal: &str, create_revision: i64, after: u64, begin: i64) -> BeginEpoch {
     BeginEpoch {
         journal: name(journal),
         create_revision,
-        contributed: head.map(at),
-        begin: at(head.unwrap_or(0)),
-        accept_loss: false,
-        store_end: Offset::ZERO,
-        registers: Registers::default(),
+        after,
         members: vec![me()],
-        unknown_to_log: None,
+        logs: vec![0x11],
+        begin: at(begin),
+        registers: Registers::default(),
     }
 }
 
@@ -59,38 +58,72 @@ async fn record(cluster: &Cluster, journal: &str) -> Option<Lineage> {
 async fn epochs_follow_each_other_over_restarts() {
     let (mut cluster, first) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
-    assert_eq!(first.begin_epoch(wish("the/one", created, None)).await, began(1, 0));
+    assert_eq!(first.begin_epoch(wish("the/one", created, 0, 0)).await, began(1, 0));
     let found = record(&cluster, "the/one").await.expect("a record");
     assert_eq!((found.create_revision, found.epochs.len()), (created, 1));
+    assert_eq!(
+        (
+            found.epochs[0].log_of(&me()),
+            found.epochs[0].log_of(&ProcessId::new("zone", "stranger").expect("an id"))
+        ),
+        (Some(0x11), None)
+    );
     // The same process begins another one, and so does the next, which has to look first.
-    assert_eq!(first.begin_epoch(wish("the/one", created, Some(10))).await, began(2, 10));
+    assert_eq!(first.begin_epoch(wish("the/one", created, 1, 10)).await, began(2, 10));
     let second = keeper(&mut cluster, 2);
-    assert_eq!(second.begin_epoch(wish("the/one", created, Some(30))).await, began(3, 30));
+    assert_eq!(second.begin_epoch(wish("the/one", created, 2, 30)).await, began(3, 30));
     // And what the first believes to know is corrected.
-    assert_eq!(first.begin_epoch(wish("the/one", created, Some(30))).await, began(4, 30));
+    assert_eq!(first.begin_epoch(wish("the/one", created, 2, 30)).await, EpochOutcome::Changed);
+    assert_eq!(first.begin_epoch(wish("the/one", created, 3, 30)).await, began(4, 30));
+    // Also where it is the one that is behind, and does not know it.
+    assert_eq!(second.begin_epoch(wish("the/one", created, 4, 30)).await, began(5, 30));
+    assert_eq!(second.begin_epoch(wish("the/one", created, 7, 30)).await, EpochOutcome::Changed);
+    assert_eq!(second.begin_epoch(wish("the/one", created, 0, 30)).await, EpochOutcome::Changed);
     cluster.stop().await;
 }
 
 #[tokio::test]
-async fn a_lost_head_is_refused_until_an_operator_accepts_it() {
+async fn of_two_who_agreed_on_the_same_record_one_begins() {
     let (mut cluster, first) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
-    let fenced = BeginEpoch { registers: fence("first"), ..wish("the/one", created, Some(20)) };
-    first.begin_epoch(fenced).await;
     let second = keeper(&mut cluster, 2);
-    let lost = BeginEpoch { store_end: at(15), ..wish("the/one", created, None) };
-    assert_eq!(second.begin_epoch(lost.clone()).await, EpochOutcome::Refused { floor: at(20) });
-    let accepted = BeginEpoch { accept_loss: true, begin: at(20), ..lost };
-    let expected = EpochOutcome::Began { epoch: 2, begin: at(20), registers: fence("first") };
-    assert_eq!(second.begin_epoch(accepted).await, expected, "and its fence stands");
+    for after in 0..10 {
+        let (one, other) = futures::join!(
+            first.begin_epoch(wish("the/one", created, after, 0)),
+            second.begin_epoch(wish("the/one", created, after, 0)),
+        );
+        let begun = began(after + 1, 0);
+        assert!(
+            (one == begun && other == EpochOutcome::Changed)
+                || (other == begun && one == EpochOutcome::Changed),
+            "{one:?} {other:?}"
+        );
+    }
     cluster.stop().await;
 }
 
 #[tokio::test]
-async fn a_sealed_epoch_needs_no_head() {
+async fn a_record_is_told_as_the_registry_has_it() {
     let (mut cluster, first) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
-    first.begin_epoch(wish("the/one", created, None)).await;
+    let second = keeper(&mut cluster, 2);
+    assert_eq!(first.record(&name("the/one"), created).await, Ok(None));
+    let fenced = BeginEpoch { registers: fence("first"), ..wish("the/one", created, 0, 20) };
+    second.begin_epoch(fenced).await;
+    let told = first.record(&name("the/one"), created).await.expect("an answer").expect("a record");
+    let newest = told.newest().expect("an epoch");
+    assert_eq!((newest.number, newest.begin(), newest.registers()), (1, at(20), fence("first")));
+    assert_eq!(first.record(&name("the/one"), created + 1).await, Ok(None), "another journal of this name");
+    // What was told is what the next epoch is begun upon, without another look.
+    assert_eq!(first.begin_epoch(wish("the/one", created, 1, 20)).await, began(2, 20));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_sealed_epoch_is_told_with_its_end() {
+    let (mut cluster, first) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    first.begin_epoch(wish("the/one", created, 0, 0)).await;
     let rolled = |stored, sealed| Rolled {
         journal: name("the/one"),
         create_revision: created,
@@ -102,32 +135,9 @@ async fn a_sealed_epoch_needs_no_head() {
     first.note_roll(rolled(30, None));
     first.flush().await;
     let second = keeper(&mut cluster, 2);
-    let lost = BeginEpoch { store_end: at(40), ..wish("the/one", created, None) };
-    let expected = EpochOutcome::Began { epoch: 2, begin: at(40), registers: fence("last") };
-    assert_eq!(second.begin_epoch(lost).await, expected);
-    cluster.stop().await;
-}
-
-#[tokio::test]
-async fn a_process_that_dies_before_its_log_has_anything_goes_on_with_the_same_log() {
-    let (mut cluster, first) = cluster().await;
-    let created = cluster.put_item(&spec("the/one")).await;
-    let with_log = |log| BeginEpoch { unknown_to_log: Some(log), ..wish("the/one", created, None) };
-    assert_eq!(first.begin_epoch(with_log(0x10)).await, began(1, 0));
-    let second = keeper(&mut cluster, 2);
-    assert_eq!(
-        second.begin_epoch(with_log(0x11)).await,
-        EpochOutcome::Refused { floor: at(0) },
-        "another log"
-    );
-    assert_eq!(
-        second.begin_epoch(wish("the/one", created, None)).await,
-        EpochOutcome::Refused { floor: at(0) }
-    );
-    assert_eq!(second.begin_epoch(with_log(0x10)).await, began(2, 0));
-    // Once an epoch began with a head that the log knew, a log without one has lost it.
-    assert_eq!(second.begin_epoch(wish("the/one", created, Some(0))).await, began(3, 0));
-    assert_eq!(second.begin_epoch(with_log(0x10)).await, EpochOutcome::Refused { floor: at(0) });
+    let told = second.record(&name("the/one"), created).await.expect("an answer").expect("a record");
+    let sealed = told.newest().and_then(|newest| newest.sealed.clone()).expect("sealed");
+    assert_eq!((sealed.end(), sealed.registers()), (at(40), fence("last")));
     cluster.stop().await;
 }
 
@@ -136,13 +146,13 @@ async fn a_journal_that_is_gone_begins_nothing() {
     let (cluster, keeper) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
     cluster.delete(root().item(&name("the/one"))).await;
-    let outcome = keeper.begin_epoch(wish("the/one", created, None)).await;
+    let outcome = keeper.begin_epoch(wish("the/one", created, 0, 0)).await;
     assert_eq!(outcome, EpochOutcome::Unavailable("journal the/one was deleted".to_owned()));
     assert_eq!(record(&cluster, "the/one").await, None);
     // Nor does the earlier journal of a name, whatever the later one does.
     let anew = cluster.put_item(&spec("the/one")).await;
-    assert!(matches!(keeper.begin_epoch(wish("the/one", created, None)).await, EpochOutcome::Unavailable(_)));
-    assert_eq!(keeper.begin_epoch(wish("the/one", anew, None)).await, began(1, 0));
+    assert!(matches!(keeper.begin_epoch(wish("the/one", created, 0, 0)).await, EpochOutcome::Unavailable(_)));
+    assert_eq!(keeper.begin_epoch(wish("the/one", anew, 0, 0)).await, began(1, 0));
     cluster.stop().await;
 }
 
@@ -154,19 +164,20 @@ async fn epochs_that_are_asked_for_together_share_transactions() {
     for n in 0..JOURNALS {
         created.push((format!("the/{n:04}"), cluster.put_item(&spec(&format!("the/{n:04}"))).await));
     }
-    let all = async |cluster: &Cluster, keeper: &LineageKeeper, head, expected: EpochOutcome| {
+    let all = async |cluster: &Cluster, keeper: &LineageKeeper, (after, begin), expected: EpochOutcome| {
         let before = cluster.registry.revision();
-        let wishes =
-            created.iter().map(|(journal, created)| keeper.begin_epoch(wish(journal, *created, head)));
+        let wishes = created
+            .iter()
+            .map(|(journal, created)| keeper.begin_epoch(wish(journal, *created, after, begin)));
         let outcomes = futures::future::join_all(wishes).await;
         assert!(outcomes.iter().all(|outcome| *outcome == expected), "{:?}", outcomes.first());
         cluster.registry.revision() - before
     };
-    let transactions = all(&cluster, &first, None, began(1, 0)).await;
+    let transactions = all(&cluster, &first, (0, 0), began(1, 0)).await;
     assert!(transactions <= 12, "{transactions}");
     // Another process knows none of the records, and reads them as it goes.
     let second = keeper(&mut cluster, 2);
-    let transactions = all(&cluster, &second, Some(5), began(2, 5)).await;
+    let transactions = all(&cluster, &second, (1, 5), began(2, 5)).await;
     assert!(transactions <= 12, "{transactions}");
     let names: Vec<JournalName> = created.iter().map(|(journal, _)| name(journal)).collect();
     let records = load(cluster.etcd(), &root(), names).await.expect("an answer");
@@ -176,23 +187,23 @@ async fn epochs_that_are_asked_for_together_share_transactions() {
 }
 
 #[tokio::test]
-async fn one_journal_that_is_refused_or_gone_holds_up_no_other() {
+async fn one_journal_that_has_changed_or_is_gone_holds_up_no_other() {
     let (mut cluster, first) = cluster().await;
-    let lost = cluster.put_item(&spec("the/lost")).await;
-    first.begin_epoch(wish("the/lost", lost, Some(9))).await;
+    let changed = cluster.put_item(&spec("the/changed")).await;
+    first.begin_epoch(wish("the/changed", changed, 0, 9)).await;
     let good = cluster.put_item(&spec("the/good")).await;
     let second = keeper(&mut cluster, 2);
-    let (lost, gone, good, twice) = futures::join!(
-        second.begin_epoch(wish("the/lost", lost, None)),
-        second.begin_epoch(wish("the/gone", 77, None)),
-        second.begin_epoch(wish("the/good", good, None)),
-        second.begin_epoch(wish("the/good", good, None)),
+    let (changed, gone, good, twice) = futures::join!(
+        second.begin_epoch(wish("the/changed", changed, 0, 0)),
+        second.begin_epoch(wish("the/gone", 77, 0, 0)),
+        second.begin_epoch(wish("the/good", good, 0, 0)),
+        second.begin_epoch(wish("the/good", good, 0, 0)),
     );
-    assert_eq!(lost, EpochOutcome::Refused { floor: at(9) });
+    assert_eq!(changed, EpochOutcome::Changed);
     assert!(matches!(gone, EpochOutcome::Unavailable(_)), "{gone:?}");
-    // Asked for twice at once, it begins twice, one after the other; the second has no head to go by, so it is refused.
+    // Asked for twice at once it begins once.
     assert_eq!(good, began(1, 0));
-    assert_eq!(twice, EpochOutcome::Refused { floor: at(0) });
+    assert_eq!(twice, EpochOutcome::Changed);
     cluster.stop().await;
 }
 
@@ -200,7 +211,7 @@ async fn one_journal_that_is_refused_or_gone_holds_up_no_other() {
 async fn what_is_stored_is_noted_and_forgotten_with_the_journal() {
     let (cluster, keeper) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
-    keeper.begin_epoch(wish("the/one", created, None)).await;
+    keeper.begin_epoch(wish("the/one", created, 0, 0)).await;
     let rolled = |stored, create_revision| Rolled {
         journal: name("the/one"),
         create_revision,
@@ -232,7 +243,7 @@ async fn a_damaged_record_stops_its_journal_and_says_how_to_go_on() {
     let (cluster, keeper) = cluster().await;
     let created = cluster.put_item(&spec("the/one")).await;
     cluster.etcd().kv_client().put(root().lineage(&name("the/one")), "\u{ff}", None).await.expect("a put");
-    let outcome = keeper.begin_epoch(wish("the/one", created, Some(5))).await;
+    let outcome = keeper.begin_epoch(wish("the/one", created, 0, 5)).await;
     let EpochOutcome::Unavailable(why) = outcome else { panic!("{outcome:?}") };
     assert!(
         why.contains("/courant-x/courant/cluster/lineage/the/one") && why.contains("cannot be read"),
@@ -264,7 +275,7 @@ async fn a_registry_that_comes_back_loses_nothing() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         registry.run(until).await.expect("a registry in memory");
     });
-    let outcome = keeper.begin_epoch(wish("the/one", created, Some(5))).await;
+    let outcome = keeper.begin_epoch(wish("the/one", created, 0, 5)).await;
     assert_eq!(outcome, began(1, 5));
     cancel.cancel();
     while tasks.join_next().await.is_some() {}
@@ -282,11 +293,11 @@ async fn a_registry_that_stays_away_is_given_up_on() {
     let cancel = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(task.run(cancel.clone()));
-    let outcome = keeper.begin_epoch(wish("the/one", 1, None)).await;
+    let outcome = keeper.begin_epoch(wish("the/one", 1, 0, 0)).await;
     let EpochOutcome::Unavailable(why) = outcome else { panic!("{outcome:?}") };
     assert!(why.starts_with("the registry cannot record the beginning of an epoch"), "{why}");
     cancel.cancel();
     while tasks.join_next().await.is_some() {}
-    let outcome = keeper.begin_epoch(wish("the/one", 1, None)).await;
+    let outcome = keeper.begin_epoch(wish("the/one", 1, 0, 0)).await;
     assert_eq!(outcome, EpochOutcome::Unavailable("this broker is stopping".to_owned()));
 }

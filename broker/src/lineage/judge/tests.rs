@@ -1,10 +1,10 @@
 //! What counts of what was recovered, for each history of epochs.
 
-use courant_proto::label::LabelSet;
-use proptest::prelude::*;
-
-use super::super::record::{Epoch, Sealed};
+use super::super::record::Epoch;
 use super::*;
+use courant_proto::id::ProcessId;
+use courant_proto::label::LabelSet;
+use courant_proto::registers::Registers;
 
 const CLUSTER: u64 = 0xc1;
 const CREATED: i64 = 40;
@@ -84,86 +84,6 @@ fn whose_spool_it_is_comes_first() {
     check(CLUSTER, Some(CREATED), Some(&others), Reason::NoLineage);
 }
 
-fn wish<'a>(members: &'a [ProcessId], registers: &'a Registers) -> Wish<'a> {
-    Wish {
-        create_revision: CREATED,
-        members,
-        contributed: None,
-        begin: Offset::ZERO,
-        accept_loss: false,
-        store_end: Offset::ZERO,
-        registers,
-        unknown_to_log: None,
-    }
-}
-
-fn begins(epoch: u64, begin: i64, registers: &Registers) -> Begin {
-    Begin::At { epoch, begin: at(begin), registers: registers.clone() }
-}
-
-#[test]
-fn a_first_epoch_begins_where_it_is_asked_to() {
-    let (members, known) = (own(), fence("known"));
-    let asked = Wish { begin: at(70), ..wish(&members, &known) };
-    assert_eq!(may_begin(None, &asked), begins(1, 70, &known));
-    let ahead = Wish { contributed: Some(at(90)), ..asked.clone() };
-    assert_eq!(may_begin(None, &ahead), begins(1, 90, &known));
-    // A record of an earlier journal of this name is none.
-    let other = Lineage { create_revision: 3, ..record(&[(9, 1000)]) };
-    assert_eq!(may_begin(Some(&other), &asked), begins(1, 70, &known));
-}
-
-#[test]
-fn a_member_that_contributes_its_head_goes_on_there() {
-    let (members, known) = (own(), fence("known"));
-    let record = record(&[(1, 0), (2, 100)]);
-    let check = |contributed, begin, expected| {
-        let asked = Wish { contributed: Some(at(contributed)), begin: at(begin), ..wish(&members, &known) };
-        assert_eq!(may_begin(Some(&record), &asked), begins(3, expected, &known));
-    };
-    check(150, 150, 150);
-    check(150, 0, 150);
-    check(150, 200, 200);
-    // Nothing was committed in the last epoch, which began above what the log knows.
-    check(90, 90, 100);
-
-    let stranger = vec![ProcessId::new("zone-b", "peer").expect("an id")];
-    let asked = Wish { contributed: Some(at(150)), ..wish(&stranger, &known) };
-    assert_eq!(
-        may_begin(Some(&record), &asked),
-        Begin::Refuse { floor: at(100) },
-        "the head of one who was no member is nothing to go by"
-    );
-}
-
-#[test]
-fn without_a_head_an_operator_decides_unless_the_epoch_was_sealed() {
-    let (members, none) = (own(), Registers::default());
-    let mut record = record(&[(1, 0), (2, 100)]);
-    record.stored = 140;
-    let asked = |store_end, begin, accept_loss| Wish {
-        store_end: at(store_end),
-        begin: at(begin),
-        accept_loss,
-        ..wish(&members, &none)
-    };
-    let refuse = |floor| Begin::Refuse { floor: at(floor) };
-    assert_eq!(may_begin(Some(&record), &asked(130, 130, false)), refuse(140));
-    assert_eq!(may_begin(Some(&record), &asked(170, 170, false)), refuse(170));
-    assert_eq!(may_begin(Some(&record), &asked(130, 139, true)), refuse(140));
-    // The fence that was set before the loss still stands.
-    assert_eq!(may_begin(Some(&record), &asked(130, 140, true)), begins(3, 140, &fence("epoch-2")));
-    assert_eq!(may_begin(Some(&record), &asked(130, 999, true)), begins(3, 999, &fence("epoch-2")));
-
-    let end = Sealed { end: 160, registers: Some((&fence("sealed")).into()) };
-    record.epochs[1].sealed = Some(end);
-    // Pruned or not, the store had it all.
-    assert_eq!(may_begin(Some(&record), &asked(0, 0, false)), begins(3, 160, &fence("sealed")));
-    assert_eq!(may_begin(Some(&record), &asked(160, 160, false)), begins(3, 160, &fence("sealed")));
-    assert_eq!(may_begin(Some(&record), &asked(200, 200, false)), begins(3, 200, &fence("sealed")));
-    assert_eq!(may_begin(Some(&record), &asked(0, 500, true)), begins(3, 500, &fence("sealed")));
-}
-
 #[test]
 fn a_record_forgets_epochs_that_begin_in_the_store() {
     let before = record(&[(1, 0), (2, 100), (3, 200), (4, 300)]).rolled(at(200), None);
@@ -194,68 +114,4 @@ fn a_record_that_contradicts_itself_is_not_believed() {
     check(&[(1, 10), (2, 9)], false);
     check(&[(1, -1)], false);
     assert!(Lineage::read(b"\xff\xff").is_err());
-}
-
-/// A journal's life in one place: epochs in each of which some bytes are committed, some of them acknowledged, and after which
-/// the process dies. What is stored may lag behind.
-#[derive(Debug, Clone)]
-struct Life {
-    /// For each epoch: bytes acknowledged, bytes written beyond them, and whether the store caught up in it.
-    epochs: Vec<(i64, i64, bool)>,
-}
-
-proptest! {
-    /// However a journal lived, after each restart what counts of the spools is all that was acknowledged, once.
-    #[test]
-    fn what_counts_is_what_was_acknowledged(
-        epochs in prop::collection::vec((0i64..50, 0i64..20, any::<bool>()), 1..8),
-        knows_tail in any::<bool>(),
-    ) {
-        let life = Life { epochs };
-        let (members, registers) = (own(), Registers::default());
-        let mut lineage: Option<Lineage> = None;
-        let mut spools: Vec<Recovered> = Vec::new();
-        // The end of what was acknowledged, and of what the log holds.
-        let (mut acknowledged, mut head, mut stored) = (0i64, None, 0i64);
-        for (acks, beyond, stores) in life.epochs {
-            let asked = Wish {
-                contributed: head.map(at),
-                begin: at(head.unwrap_or(0)),
-                store_end: at(stored),
-                ..wish(&members, &registers)
-            };
-            let Begin::At { epoch: number, begin, .. } = may_begin(lineage.as_ref(), &asked) else {
-                panic!("its only member contributes")
-            };
-            prop_assert!(begin.get() >= acknowledged, "an epoch never begins below what was acknowledged");
-            let base = lineage.clone().unwrap_or_else(|| Lineage { create_revision: CREATED, ..Lineage::default() });
-            let next = base.followed_by(epoch(number, begin.get()));
-            acknowledged = begin.get() + acks;
-            spools.push(spool(number, begin.get(), acknowledged + beyond));
-            if stores {
-                stored = acknowledged;
-            }
-            lineage = Some(next.rolled(at(stored), None));
-            // What was written and not acknowledged may be found again, or be cut off as torn.
-            head = Some(if knows_tail { acknowledged + beyond } else { acknowledged });
-            if !knows_tail {
-                spools.last_mut().expect("just pushed").end = at(acknowledged);
-            }
-        }
-        let mut covered = stored;
-        for spool in &spools {
-            let end = match judge(spool, CLUSTER, Some(CREATED), lineage.as_ref()) {
-                Verdict::Adopt => spool.end,
-                Verdict::CutAt(end) => {
-                    prop_assert!(spool.begin < end && end < spool.end);
-                    end
-                }
-                Verdict::Quarantine(_) => continue,
-            };
-            if spool.begin.get() <= covered {
-                covered = covered.max(end.get());
-            }
-        }
-        prop_assert!(covered >= acknowledged, "covered {covered} of {acknowledged}: {spools:?} {lineage:?}");
-    }
 }
