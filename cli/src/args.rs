@@ -395,13 +395,12 @@ pub(crate) struct ResetHeadArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "audited", required = true, multiple = false, args = ["selector", "name"])]
 pub(crate) struct AuditArgs {
     /// Label selector of the journals, like name=acme/x, prefix=acme/ or 'app=web, region in (eu, us)'
-    #[arg(short = 'l', long, value_parser = selector)]
+    #[arg(short = 'l', long, value_parser = selector, required_unless_present = "name")]
     pub(crate) selector: Option<wire::LabelSelector>,
     /// Name of a journal; may be given several times
-    #[arg(long, value_name = "JOURNAL")]
+    #[arg(long, value_name = "JOURNAL", conflicts_with = "selector")]
     pub(crate) name: Vec<String>,
     /// Folder that file:// stores lie in, as it is seen from here
     #[arg(long, value_name = "DIR", env = "COURANT_FILE_ROOT")]
