@@ -196,8 +196,9 @@ impl Core {
         if !owned.place.is_primary {
             return;
         }
+        // The mirror has caught up with whatever fenced us.
+        owned.is_fenced = false;
         if !same {
-            owned.is_fenced = false;
             owned.failures = 0;
         }
         match &mut owned.line {

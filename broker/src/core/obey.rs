@@ -20,6 +20,9 @@ use super::veil::Veiled;
 use crate::append::receive::Content;
 use crate::replication::local::{Fault, Filling, Following, Head, Piece, Step, Taking, Unfollowed};
 
+/// Tokens of journals that are not here which are kept in mind.
+const MOST_TOKENS: usize = 65_536;
+
 /// A step that is staged in the log.
 #[derive(Debug)]
 pub(super) struct StagedStep {
@@ -54,6 +57,10 @@ impl Core {
             rested.generation = token;
             let open = rested.spool.and_then(|spool| self.log.spool(spool)).map(open_head);
             return Head { token, certain: rested.certain, open };
+        }
+        if self.state.tokens.len() >= MOST_TOKENS {
+            // Whoever shows one of them asks again.
+            self.state.tokens.clear();
         }
         self.state.tokens.insert(journal.clone(), token);
         Head { token, certain: true, open: None }
