@@ -165,7 +165,9 @@ pub(crate) enum JournalsCommand {
     Suspend(SuspendArgs),
     /// Set the write heads of journals to where their stored fragments end, after the loss of all replicas
     #[command(
-        after_help = "Run it only once every former broker of the journals has persisted what it holds.\n\nExample:\n  courant journals reset-head -l name=acme/orders/part-000"
+        after_help = "A journal needs this when appends to it are refused with INDEX_HAS_GREATER_OFFSET. First bring back the brokers that held it last: \
+with one of them on its data folder it goes on by itself, and nothing is lost. Which of them are away is told.\n\nExamples:\n  \
+courant journals reset-head -l name=acme/orders/part-000\n  courant journals reset-head -l name=acme/orders/part-000 --accept-loss"
     )]
     ResetHead(ResetHeadArgs),
     /// Prove of journals that their brokers and stores hold all of them, and the same
@@ -392,6 +394,9 @@ pub(crate) struct SuspendArgs {
 pub(crate) struct ResetHeadArgs {
     #[command(flatten)]
     pub(crate) select: Select,
+    /// Reset also where former replicas are away, and give up what they alone may hold
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
 }
 
 #[derive(Debug, Args)]
