@@ -10,7 +10,9 @@
 //! Nothing of a journal is held while an append is still being received, so a slow writer delays itself alone.
 
 pub(crate) mod flow;
+pub(crate) mod gather;
 pub(crate) mod group;
+mod proxy;
 pub(crate) mod receive;
 pub(crate) mod roll;
 pub(crate) mod rpc;

@@ -14,7 +14,7 @@ use courant_proto::wire;
 use tokio::time::timeout;
 
 use crate::read;
-use crate::shared::{Shared, Wants};
+use crate::shared::{Located, Shared, Wants};
 
 /// Fragments of a page, if the request does not say.
 const DEFAULT_PAGE: usize = 1000;
@@ -33,10 +33,14 @@ pub(crate) async fn list_fragments(
         may_proxy: !request.do_not_proxy,
         primary: false,
         create: false,
+        settles: true,
         min_revision: 0,
         header: request.header.as_ref(),
     };
     let located = shared.locate(&name.name, &wants).await?;
+    if !located.targets.is_empty() {
+        return pass_on(shared, located, request).await;
+    }
     let respond = |status: Status| wire::FragmentsResponse {
         status: status.into(),
         header: Some((&located.resolution.header).into()),
@@ -70,6 +74,29 @@ pub(crate) async fn list_fragments(
         .collect::<Result<_, _>>()?;
     let next_page_token = page.next.map_or(0, Offset::get);
     Ok(wire::FragmentsResponse { fragments, next_page_token, ..respond(Status::Ok) })
+}
+
+/// Passes a request on to the first member that can be reached.
+async fn pass_on(
+    shared: &Shared,
+    located: Located,
+    request: wire::FragmentsRequest,
+) -> Result<wire::FragmentsResponse, tonic::Status> {
+    let page_limit = i32::try_from(page_request(&request).limit).unwrap_or(i32::MAX);
+    let header = Some((&located.resolution.header).into());
+    let request = wire::FragmentsRequest { header, page_limit, ..request };
+    let mut answer =
+        Err(tonic::Status::unavailable("no member of the journal's route can be reached; try again"));
+    for target in &located.targets {
+        answer = tokio::select! {
+            answer = shared.peers.list_fragments(&target.endpoint, request.clone()) => answer,
+            () = shared.closing.cancelled() => Err(crate::core::stopping()),
+        };
+        if answer.is_ok() || !shared.peers.has_failed(&target.endpoint) {
+            break;
+        }
+    }
+    answer
 }
 
 fn page_request(request: &wire::FragmentsRequest) -> PageRequest {

@@ -9,4 +9,5 @@
 
 pub(crate) mod channels;
 pub(crate) mod client;
+pub(crate) mod gone;
 pub(crate) mod service;

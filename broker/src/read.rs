@@ -5,6 +5,7 @@
 //! ```
 
 pub(crate) mod plan;
+mod proxy;
 pub(crate) mod rpc;
 pub(crate) mod serve;
 

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use courant_fragment::index::Index;
 use courant_proto::name::JournalName;
 use courant_proto::spec::JournalSpec;
+use courant_proto::time::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 use crate::append::flow::Bucket;
@@ -23,6 +25,8 @@ pub(crate) struct Replica {
     spec: RwLock<Arc<JournalSpec>>,
     /// Nobody used it for a refresh interval, so its stores are to be listed when somebody does.
     stale: AtomicBool,
+    /// When a reader had its stores listed last, in Unix milliseconds.
+    looked: AtomicI64,
 }
 
 impl Replica {
@@ -39,6 +43,7 @@ impl Replica {
             bucket: Mutex::new(None),
             spec: RwLock::new(spec),
             stale: AtomicBool::new(false),
+            looked: AtomicI64::new(0),
         }
     }
 
@@ -55,6 +60,14 @@ impl Replica {
     /// Whether what is known of its stores is old. Whoever asks sees to it that they are listed.
     pub(crate) fn take_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed) && self.stale.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a reader that lacks content may have the stores listed: once in so long, however many readers wait.
+    pub(crate) fn may_look_again(&self, now: Timestamp, interval: Duration) -> bool {
+        let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        let (now, looked) = (now.millis(), self.looked.load(Ordering::Relaxed));
+        let is_due = now.saturating_sub(looked) >= interval;
+        is_due && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(crate) fn set_spec(&self, spec: Arc<JournalSpec>) {

@@ -2,3 +2,4 @@
 
 pub(crate) mod locals;
 pub(crate) mod resolve;
+pub(crate) mod target;

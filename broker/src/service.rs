@@ -15,6 +15,7 @@ use crate::append;
 use crate::broker::Broker;
 use crate::metrics::Operation;
 use crate::read::{self, Chunks};
+use crate::replicate;
 use crate::shared::Shared;
 use crate::{apply, fragments, list, store_health};
 
@@ -114,12 +115,12 @@ impl Journal for Grpc {
 
     async fn replicate(
         &self,
-        _request: Request<Streaming<wire::ReplicateRequest>>,
+        request: Request<Streaming<wire::ReplicateRequest>>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
-        self.0.shared.metrics.began(Operation::Replicate).failed();
-        Err(Status::unimplemented(
-            "this broker is a cluster of one and replicates with nobody; journals with more replicas need --etcd",
-        ))
+        let shared = &self.0.shared;
+        let call = shared.metrics.began(Operation::Replicate);
+        let answers = replicate::rpc::replicate(Arc::clone(shared), request.into_inner().boxed());
+        Ok(Response::new(call.stream(answers)))
     }
 
     async fn list_fragments(

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
+use crate::resolver::target::{self, Target};
 use crate::scratch::Budget;
 use crate::{apply, suspend};
 
@@ -69,6 +70,8 @@ pub(crate) struct Wants<'a> {
     pub(crate) primary: bool,
     /// A journal that does not exist may be created, if this broker does that at all.
     pub(crate) create: bool,
+    /// A journal without members, or without a primary, may get them in a moment, which is waited for.
+    pub(crate) settles: bool,
     /// The broker must have seen this revision of the registry.
     pub(crate) min_revision: i64,
     /// The header that a proxying broker sent along.
@@ -81,6 +84,8 @@ pub(crate) struct Located {
     pub(crate) resolution: Resolution,
     /// The replica of this process, if the resolution is to it.
     pub(crate) replica: Option<Arc<Replica>>,
+    /// Else the peers that can serve the request, best first. Of a refusal there are none.
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Shared {
@@ -121,12 +126,22 @@ impl Shared {
                     if replica.take_stale() {
                         self.cores.send(journal, Command::Refresh { journal: journal.clone() }).await?;
                     }
-                    return Ok(Located { resolution, replica: Some(replica) });
+                    return Ok(Located { resolution, replica: Some(replica), targets: Vec::new() });
                 }
                 Status::Ok => {
-                    // This broker passes nothing on: whoever asks is told where to, as one is who wants nothing passed on.
-                    let ask = Ask { may_proxy: false, ..ask };
-                    return Ok(Located { resolution: resolve::resolve(&space, &ask), replica: None });
+                    let me = &self.config.id;
+                    let targets =
+                        target::targets(&space, &resolution, me, |endpoint| self.peers.has_failed(endpoint));
+                    if !targets.is_empty() {
+                        return Ok(Located { resolution, replica: None, targets });
+                    }
+                    // Their members are gone, which their assignments follow in a moment.
+                    let until = *settle.get_or_insert_with(|| Instant::now() + self.config.settle);
+                    if !matches!(timeout_at(until, news.changed()).await, Ok(Ok(()))) {
+                        return Err(tonic::Status::unavailable(format!(
+                            "no broker that journal {journal} is assigned to is there; try again when others have taken its place"
+                        )));
+                    }
                 }
                 Status::JournalNotFound if wants.create && !created && self.config.auto_create.is_some() => {
                     if let Some(default) = &self.config.auto_create {
@@ -134,14 +149,14 @@ impl Shared {
                     }
                     created = true;
                 }
-                Status::InsufficientJournalBrokers | Status::NoJournalPrimaryBroker => {
+                Status::InsufficientJournalBrokers | Status::NoJournalPrimaryBroker if wants.settles => {
                     // A journal that was created a moment ago is assigned in the next.
                     let until = *settle.get_or_insert_with(|| Instant::now() + self.config.settle);
                     if !matches!(timeout_at(until, news.changed()).await, Ok(Ok(()))) {
-                        return Ok(Located { resolution, replica: None });
+                        return Ok(Located { resolution, replica: None, targets: Vec::new() });
                     }
                 }
-                _ => return Ok(Located { resolution, replica: None }),
+                _ => return Ok(Located { resolution, replica: None, targets: Vec::new() }),
             }
         }
     }

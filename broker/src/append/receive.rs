@@ -22,7 +22,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
 use super::flow::{Bucket, Flow, Rates, TICK_MILLIS, Underflow};
-use crate::scratch::{Budget, Scratch};
+use super::gather::Gathering;
+use crate::scratch::Budget;
 
 /// Content that was received whole.
 #[derive(Debug)]
@@ -85,10 +86,7 @@ pub(crate) async fn receive(requests: &mut AppendRequests, terms: Terms<'_>) -> 
 
 #[derive(Default)]
 struct Receiver {
-    chunks: Vec<Bytes>,
-    share: Option<OwnedSemaphorePermit>,
-    scratch: Option<Scratch>,
-    length: u64,
+    content: Gathering,
     sum: Sha1,
 }
 
@@ -129,38 +127,19 @@ impl Receiver {
     }
 
     fn keep(&mut self, content: Bytes, terms: &Terms<'_>) -> Result<(), Status> {
-        let budget = terms.budget;
-        self.length += content.len() as u64;
-        if self.length > terms.largest {
+        if self.content.length() + content.len() as u64 > terms.largest {
             return Err(Status::resource_exhausted(format!(
                 "append stream: content exceeds {} bytes, which is the most that one append may have; append it in parts",
                 terms.largest
             )));
         }
         self.sum.update(&content);
-        if let Some(scratch) = &mut self.scratch {
-            return scratch.write(&content);
-        }
-        if budget.take(&mut self.share, self.length) {
-            self.chunks.push(content);
-            return Ok(());
-        }
-        let mut scratch = budget.scratch()?;
-        for chunk in self.chunks.drain(..) {
-            scratch.write(&chunk)?;
-        }
-        self.share = None;
-        scratch.write(&content)?;
-        self.scratch = Some(scratch);
-        Ok(())
+        self.content.push(content, terms.budget)
     }
 
     fn finish(self) -> (Content, u64, ContentSum) {
-        let content = match self.scratch {
-            Some(scratch) => Content::Scratch { file: scratch.into_file() },
-            None => Content::Memory { chunks: self.chunks, share: self.share },
-        };
-        (content, self.length, ContentSum(self.sum.finalize().into()))
+        let length = self.content.length();
+        (self.content.finish(), length, ContentSum(self.sum.finalize().into()))
     }
 }
 
@@ -210,7 +189,7 @@ async fn tick(ticks: &mut Option<Interval>) {
 }
 
 /// A client that went away keeps its own code; anything else that it sends wrongly is `Unknown`, as with Gazette.
-fn from_client(status: Status) -> Status {
+pub(super) fn from_client(status: Status) -> Status {
     match status.code() {
         tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => status,
         _ => broken(status.message()),

@@ -1,6 +1,8 @@
 //! The `Append` RPC: resolve, receive, hand to the owning core, answer.
 
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use courant_proto::label::LabelSet;
 use courant_proto::name::{JournalName, RequestName};
@@ -12,11 +14,13 @@ use courant_proto::status::Status;
 use courant_proto::validate::Validate;
 use courant_proto::wire;
 use courant_proto::wire::append_request::Suspend as WireSuspend;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::flow::Rates;
 use super::group::{Ask, SuspendAsk};
+use super::proxy::{self, Passed};
 use super::receive::{self, Content, Received, Terms};
 use crate::core::command::{AppendJob, Command, Outcome};
 use crate::journal_space::effective_replication;
@@ -28,6 +32,9 @@ const MOST_REPLICATION: usize = 9;
 
 /// How often one request follows its journal to another place before it gives up.
 const MOST_MOVES: usize = 8;
+
+/// A primary that could not be reached is tried again after so long, if nothing has changed before.
+const UNREACHED: Duration = Duration::from_millis(200);
 
 /// Serves one append.
 pub(crate) async fn append(
@@ -45,19 +52,47 @@ pub(crate) async fn append(
         may_proxy: !first.do_not_proxy,
         primary: true,
         create: true,
+        settles: true,
         min_revision: first.min_etcd_revision,
         header: first.header.as_ref(),
     };
     let mut received: Option<Received> = None;
-    for _ in 0..MOST_MOVES {
+    let mut give_up = None;
+    let mut moves = 0;
+    while moves < MOST_MOVES {
+        moves += 1;
         let located = shared.locate(&name.name, &wants).await?;
         if located.resolution.status == Status::Suspended && suspend == SuspendAsk::Resume {
             wants.min_revision = resume_fully(&shared, &name.name, &located).await?;
             continue;
         }
+        if let Some(target) = located.targets.first() {
+            let mut first = first.clone();
+            first.header = Some((&located.resolution.header).into());
+            let passing = match &received {
+                Some(received) => proxy::requests_of(&received.content, received.length),
+                None => mem::replace(&mut requests, stream::empty().boxed()),
+            };
+            match proxy::pass_on(&shared, &name.name, target, first, passing).await? {
+                Passed::Answered(answer) => return Ok(answer),
+                Passed::Unsent { requests: unsent, why } => {
+                    if received.is_none() {
+                        requests = unsent;
+                    }
+                    another_route(&shared, &mut give_up, why).await?;
+                    moves -= 1;
+                    continue;
+                }
+            }
+        }
         let (Status::Ok, Some(replica)) = (located.resolution.status, &located.replica) else {
             return Ok(refusal(&located, located.resolution.status));
         };
+        if !shared.member.is_held() {
+            return Err(tonic::Status::unavailable(
+                "this broker has lost its place in the cluster and takes it again as soon as it can; nothing was committed, try again",
+            ));
+        }
         let spec = replica.spec();
         let copies = located.resolution.header.route.members().len();
         if effective_replication(&spec, MOST_REPLICATION) > copies {
@@ -140,6 +175,24 @@ pub(crate) async fn append(
         "journal {} keeps moving or changing its suspension; nothing was committed, try again",
         name.name
     )))
+}
+
+/// The primary could not be reached: waits until something has changed in the cluster, or a moment; not for ever.
+async fn another_route(
+    shared: &Shared,
+    give_up: &mut Option<Instant>,
+    why: tonic::Status,
+) -> Result<(), tonic::Status> {
+    let mut news = shared.mirror.subscribe();
+    let until = *give_up.get_or_insert_with(|| Instant::now() + shared.config.settle);
+    if Instant::now() >= until {
+        return Err(why);
+    }
+    let pause = until.min(Instant::now() + UNREACHED);
+    tokio::select! {
+        _ = timeout_at(pause, news.changed()) => Ok(()),
+        () = shared.closing.cancelled() => Err(why),
+    }
 }
 
 /// Ends a full suspension, and returns the revision at which it has ended.

@@ -245,6 +245,7 @@ macro_rules! has_status {
 has_status!(
     wire::AppendResponse,
     wire::ListResponse,
+    wire::ReplicateResponse,
     wire::ApplyResponse,
     wire::FragmentsResponse,
     wire::FragmentStoreHealthResponse

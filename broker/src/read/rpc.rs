@@ -14,10 +14,11 @@ use courant_proto::validate::Validate;
 use courant_proto::wire;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Chunks;
 use super::plan::{Found, Next, Plan, Request};
+use super::proxy::Passing;
 use super::serve::{Serve, unreadable};
 use crate::core::command::Command;
 use crate::replica::Replica;
@@ -25,6 +26,9 @@ use crate::shared::{Shared, Wants};
 
 /// How long a read waits for the first listing of a journal's stores. After that it answers from what is here.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
+
+/// While a reader waits for content that is not here, the stores are listed this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a URL to a stored fragment is valid.
 const URL_LIFE: Duration = Duration::from_secs(60);
@@ -47,6 +51,7 @@ pub(crate) fn read(
 enum State {
     Asked { shared: Arc<Shared>, request: Box<wire::ReadRequest>, chunks: Chunks },
     Reading(Box<Reading>),
+    Passing(Box<Passing>),
     Ended,
 }
 
@@ -54,19 +59,30 @@ impl State {
     async fn step(self) -> Option<(Response, Self)> {
         match self {
             Self::Ended => None,
-            Self::Asked { shared, request, chunks } => match Reading::open(shared, &request, chunks).await {
+            Self::Asked { shared, request, chunks } => match Reading::open(shared, *request, chunks).await {
                 Err(fault) => Some((Err(fault), Self::Ended)),
                 Ok(Opened::Refused(response)) => Some((Ok(*response), Self::Ended)),
                 Ok(Opened::Reading(reading)) => reading.next().await,
+                Ok(Opened::Passing(passing)) => pass(passing).await,
             },
             Self::Reading(reading) => reading.next().await,
+            Self::Passing(passing) => pass(passing).await,
         }
+    }
+}
+
+async fn pass(mut passing: Box<Passing>) -> Option<(Response, State)> {
+    match passing.next().await {
+        Ok(Some(response)) => Some((Ok(response), State::Passing(passing))),
+        Ok(None) => None,
+        Err(fault) => Some((Err(fault), State::Ended)),
     }
 }
 
 enum Opened {
     Refused(Box<wire::ReadResponse>),
     Reading(Box<Reading>),
+    Passing(Box<Passing>),
 }
 
 struct Reading {
@@ -83,7 +99,7 @@ struct Reading {
 impl Reading {
     async fn open(
         shared: Arc<Shared>,
-        request: &wire::ReadRequest,
+        request: wire::ReadRequest,
         chunks: Chunks,
     ) -> Result<Opened, tonic::Status> {
         request.validate()?;
@@ -92,10 +108,17 @@ impl Reading {
             may_proxy: !request.do_not_proxy,
             primary: false,
             create: false,
+            settles: true,
             min_revision: request.min_etcd_revision,
             header: request.header.as_ref(),
         };
         let located = shared.locate(&name.name, &wants).await?;
+        if !located.targets.is_empty() {
+            let header = Some((&located.resolution.header).into());
+            let request = wire::ReadRequest { header, ..request };
+            let passing = Passing::new(shared, name.name, request, located.targets);
+            return Ok(Opened::Passing(Box::new(passing)));
+        }
         let refuse = |status: Status| {
             Opened::Refused(Box::new(wire::ReadResponse {
                 status: status as i32,
@@ -163,8 +186,14 @@ impl Reading {
                     if answer.closed {
                         return Ok(None);
                     }
+                    // What lies below the head and is not here lies in a store: another member may have put it there.
+                    let lacks = answer.offset < answer.write_head;
+                    if lacks && replica.may_look_again(self.shared.clock.now(), LOOK_AGAIN) {
+                        refresh(&self.shared, &replica.journal).await?;
+                    }
                     tokio::select! {
                         () = changed => {}
+                        () = sleep(LOOK_AGAIN), if lacks => {}
                         () = self.shared.closing.cancelled() => return Ok(None),
                     }
                 }
