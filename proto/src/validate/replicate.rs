@@ -8,6 +8,10 @@ use crate::wire::Status;
 impl Validate for wire::ReplicateRequest {
     /// Registers that a proposal lacks count as empty ones, and are not missed here.
     fn validate(&self) -> Result<(), Invalid> {
+        if self.committed < 0 {
+            return refuse(format!("invalid Committed ({}; expected >= 0)", self.committed));
+        }
+        unexpected(self.attach.is_some() && self.header.is_none(), "Attach without Header")?;
         let Some(proposal) = &self.proposal else {
             return self.check_content();
         };
@@ -35,7 +39,12 @@ impl Validate for wire::ReplicateRequest {
 impl wire::ReplicateRequest {
     /// Content for the proposal that will follow it.
     fn check_content(&self) -> Result<(), Invalid> {
-        expected(!self.content.is_empty(), "Content or Proposal")?;
+        // Between brokers of ours the watermark may come alone.
+        expected(!self.content.is_empty() || self.committed > 0, "Content or Proposal")?;
+        unexpected(
+            self.content.is_empty() && self.content_delta != 0,
+            format_args!("ContentDelta without Content ({})", self.content_delta),
+        )?;
         if self.content_delta < 0 {
             return refuse(format!("invalid ContentDelta ({}; expected >= 0)", self.content_delta));
         }

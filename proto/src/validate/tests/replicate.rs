@@ -48,6 +48,8 @@ fn replicate_request_with_content() {
     };
     check(&good, |_| {}, Ok(()));
     check(&good, |r| r.content = Bytes::new(), Err("expected Content or Proposal"));
+    check(&good, |r| r.committed = 7, Ok(()));
+    check(&good, |r| r.committed = -1, Err("invalid Committed (-1; expected >= 0)"));
     check(&good, |r| r.content_delta = -1, Err("invalid ContentDelta (-1; expected >= 0)"));
     check(&good, |r| r.header = Some(header()), Err("unexpected Header without Proposal"));
     check(&good, |r| r.registers = Some(Default::default()), Err("unexpected Registers without Proposal"));
@@ -57,6 +59,16 @@ fn replicate_request_with_content() {
         |r| r.deprecated_journal = "a/journal".into(),
         Err("unexpected DeprecatedJournal without Proposal"),
     );
+}
+
+#[test]
+fn replicate_request_with_a_watermark_alone() {
+    let good = wire::ReplicateRequest { committed: 100, ..Default::default() };
+    check(&good, |_| {}, Ok(()));
+    check(&good, |r| r.committed = 0, Err("expected Content or Proposal"));
+    check(&good, |r| r.content_delta = 3, Err("unexpected ContentDelta without Content (3)"));
+    check(&good, |r| r.acknowledge = true, Err("unexpected Acknowledge without Proposal"));
+    check(&good, |r| r.attach = Some(Default::default()), Err("unexpected Attach without Header"));
 }
 
 #[test]
