@@ -35,7 +35,7 @@ use crate::core::command::Command;
 use crate::core::{Core, Cores};
 use crate::error::Error;
 use crate::follow::Follower;
-use crate::heartbeat::{self, Pulse};
+use crate::heartbeat::{self, CaughtUp, Pulse};
 use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
 use crate::member::{Join, Member, Standing};
@@ -218,8 +218,10 @@ impl Broker {
         let mut jobs = BackgroundTasks::default();
         jobs.add("the mirror", move |cancel| feed.run(cancel));
         // Told apart from other ends: that another process has our place is no fault of this one.
-        let place: Job =
-            Box::new(move |cancel| Box::pin(async move { Ok(member_task.run(mirror, cancel).await?) }));
+        let caught_up = CaughtUp { followed: shared.followed.clone(), cores: cores.clone() };
+        let place: Job = Box::new(move |cancel| {
+            Box::pin(async move { Ok(member_task.run(mirror, caught_up, cancel).await?) })
+        });
         jobs.jobs.push(("the member's place", place));
         jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
         jobs.add("the persister", move |cancel| endless(persister_task.run(cancel)));

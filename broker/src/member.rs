@@ -19,7 +19,7 @@ mod exit;
 mod outlook;
 mod rival;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::heartbeat::CaughtUp;
 use crate::journal_space::{Root, SpaceMirror};
 pub use exit::Unshed;
 
@@ -258,11 +259,16 @@ impl MemberTask {
     ///
     /// # Errors
     /// When another process has our place, and lives.
-    pub(crate) async fn run(self, mirror: SpaceMirror, cancel: CancellationToken) -> Result<(), MemberError> {
-        cancel.run_until_cancelled(Box::pin(self.stay(mirror))).await.unwrap_or(Ok(()))
+    pub(crate) async fn run(
+        self,
+        mirror: SpaceMirror,
+        caught_up: CaughtUp,
+        cancel: CancellationToken,
+    ) -> Result<(), MemberError> {
+        cancel.run_until_cancelled(Box::pin(self.stay(mirror, caught_up))).await.unwrap_or(Ok(()))
     }
 
-    async fn stay(mut self, mirror: SpaceMirror) -> Result<(), MemberError> {
+    async fn stay(mut self, mirror: SpaceMirror, mut caught_up: CaughtUp) -> Result<(), MemberError> {
         loop {
             let kept = match self.hold(&mirror).await {
                 Interrupted::Lease(error) => {
@@ -284,12 +290,15 @@ impl MemberTask {
             let bid =
                 announce::Bid { etcd: &place.etcd, key: &key, spec: &spec, config: &config, give_up: None };
             let (tenure, joined) = bid.take(kept.map(|()| tenure), &mut rng).await?;
-            place.fence.stand(true);
             let lease = tenure.lease.id();
             place.tell(|standing| {
                 *standing = Standing { held: place.fence.is_held(), lease, joined, exiting: spec.exiting };
             });
             tracing::info!(lease = format!("{lease:x}"), revision = %joined, exiting = spec.exiting, "announced");
+            // With the old lease went the journals that were held under it, and others may have them. What still thinks that they are
+            // ours must have heard of that before anything is acknowledged again.
+            caught_up.with(joined.get()).await;
+            place.fence.stand(true);
             self = Self { place, key, spec, config, tenure, rng };
         }
     }

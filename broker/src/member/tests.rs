@@ -1,6 +1,10 @@
 //! A member that announces itself, restarts, and loses its lease.
 
+use tokio::time::sleep;
+
 use super::*;
+use crate::core::Cores;
+use crate::core::command::Command;
 use crate::journal_space::fixture::*;
 
 fn joining(adopt: Option<i64>) -> Join {
@@ -69,10 +73,7 @@ async fn the_place_of_a_dead_process_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_second_live_process_is_refused() {
     let mut cluster = Cluster::start().await;
-    let (first, task) = join(&cluster, None).await.expect("a place");
-    cluster.mirror.at_least(first.joined()).await.expect("a running mirror");
-    let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
-    cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
+    let first = keep(&mut cluster).await;
     let refused = join(&cluster, None).await.expect_err("the place is taken");
     let MemberError::Taken { id, endpoint, lease } = refused else { panic!("{refused}") };
     assert_eq!((id, &*endpoint, lease), (me(), "http://self:8080", first.lease_id()));
@@ -81,13 +82,34 @@ async fn a_second_live_process_is_refused() {
     cluster.stop().await;
 }
 
+/// A process that has followed the registry up to what the sender says, and whose only core answers.
+pub(crate) fn caught_up(cluster: &mut Cluster) -> (watch::Sender<i64>, CaughtUp) {
+    let (sender, followed) = watch::channel(i64::MAX);
+    let (cores, mut mailboxes) = Cores::new(1);
+    let mut mailbox = mailboxes.remove(0);
+    cluster.tasks.spawn(async move {
+        while let Some(command) = mailbox.recv().await {
+            let Command::Beat { reply } = command else { panic!("{command:?}") };
+            let _ = reply.send(());
+        }
+    });
+    (sender, CaughtUp { followed, cores })
+}
+
 /// A member whose place is kept.
 async fn keep(cluster: &mut Cluster) -> Member {
+    keep_with(cluster).await.0
+}
+
+async fn keep_with(cluster: &mut Cluster) -> (Member, watch::Sender<i64>) {
     let (member, task) = join(cluster, None).await.expect("a place");
     cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
     let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
-    cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
-    member
+    let (followed, caught_up) = caught_up(cluster);
+    cluster
+        .tasks
+        .spawn(async move { task.run(mirror, caught_up, cancel).await.expect("a place that is kept") });
+    (member, followed)
 }
 
 async fn until(member: &Member, what: &str, wanted: impl FnMut(&Standing) -> bool) -> Standing {
@@ -118,6 +140,21 @@ async fn a_lease_that_is_revoked_by_hand_is_replaced_and_the_key_announced_again
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_was_lost_is_not_used_before_the_process_knows_what_went_with_it() {
+    let mut cluster = Cluster::start().await;
+    let (member, followed) = keep_with(&mut cluster).await;
+    let first = *member.standing().borrow();
+    followed.send_replace(first.joined.get());
+    courant_keyspace::revoke(cluster.etcd(), first.lease).await.expect("a revocation");
+    let second = until(&member, "announced again", |now| now.lease != first.lease).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(!member.is_held(), "it still believes to have what it had");
+    followed.send_replace(second.joined.get());
+    until(&member, "held", |now| now.held).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_removed_by_hand_is_announced_again_under_the_same_lease() {
     let mut cluster = Cluster::start().await;
     let member = keep(&mut cluster).await;
@@ -131,10 +168,11 @@ async fn a_key_that_is_removed_by_hand_is_announced_again_under_the_same_lease()
 
 #[tokio::test(start_paused = true)]
 async fn a_process_whose_place_was_given_to_a_live_one_ends() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await;
+    let (_followed, caught_up) = caught_up(&mut cluster);
     let (member, task) = join(&cluster, None).await.expect("a place");
     cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
-    let running = task.run(cluster.mirror.clone(), CancellationToken::new());
+    let running = task.run(cluster.mirror.clone(), caught_up, CancellationToken::new());
     let other = async {
         courant_keyspace::revoke(cluster.etcd(), member.lease_id()).await.expect("a revocation");
         let spec = BrokerSpec { journal_limit: 7, ..broker(&me()) };

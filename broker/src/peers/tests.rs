@@ -5,6 +5,7 @@ use courant_keyspace::LeaseConfig;
 use super::*;
 use crate::journal_space::fixture::*;
 use crate::member::Join;
+use crate::member::tests::caught_up;
 
 /// A member of a cluster, with its peers.
 struct One {
@@ -19,7 +20,10 @@ impl One {
         let join = Join { root: root(), spec: broker(who), lease };
         let (member, task) = Box::pin(Member::join(cluster.etcd().clone(), join)).await.expect("a place");
         let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
-        cluster.tasks.spawn(async move { task.run(mirror, cancel).await.expect("a place that is kept") });
+        let (_, caught_up) = caught_up(cluster);
+        cluster
+            .tasks
+            .spawn(async move { task.run(mirror, caught_up, cancel).await.expect("a place that is kept") });
         cluster.mirror.at_least(member.joined()).await.expect("a running mirror");
         let introduction = Introduction {
             etcd: cluster.etcd().clone(),
