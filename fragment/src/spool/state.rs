@@ -56,8 +56,9 @@ pub struct SpoolState {
     /// Content that was received and is not committed.
     delta: u64,
     /// The digest with it.
+    received: Digest,
+    /// The digest of what is committed.
     digest: Digest,
-    committed_digest: Digest,
 }
 
 /// A spool that makes place for the next.
@@ -118,7 +119,7 @@ impl SpoolState {
 
     /// A spool as it was committed; its digest is that of its content.
     pub fn resumed(committed: Proposal, digest: Digest, registers: Registers) -> Self {
-        Self { committed, registers, delta: 0, committed_digest: digest.clone(), digest }
+        Self { committed, registers, delta: 0, received: digest.clone(), digest }
     }
 
     /// What is committed.
@@ -128,7 +129,7 @@ impl SpoolState {
 
     /// The digest of what is committed.
     pub const fn digest(&self) -> &Digest {
-        &self.committed_digest
+        &self.digest
     }
 
     /// The registers.
@@ -148,7 +149,7 @@ impl SpoolState {
         }
         // `receive` has seen to it that there is such an offset.
         let end = self.committed.end.plus(self.delta).unwrap_or(Offset::MAX);
-        Proposal { end, sum: self.digest.sum(), ..self.committed }
+        Proposal { end, sum: self.received.sum(), ..self.committed }
     }
 
     /// Receives content that begins `delta` bytes behind what is committed.
@@ -161,7 +162,7 @@ impl SpoolState {
         if u64::try_from(delta) != Ok(self.delta) || self.committed.end.plus(total).is_none() {
             return Err(wrong);
         }
-        self.digest.update(content);
+        self.received.update(content);
         self.delta = total;
         Ok(())
     }
@@ -175,12 +176,12 @@ impl SpoolState {
 
         let outcome = if *proposal == self.committed && *registers == self.registers {
             let dropped = std::mem::take(&mut self.delta);
-            self.digest = self.committed_digest.clone();
+            self.received = self.digest.clone();
             Outcome::Agreed { dropped }
         } else if self.delta > 0 && *proposal == self.next() {
             let length = std::mem::take(&mut self.delta);
             self.committed = *proposal;
-            self.committed_digest = self.digest.clone();
+            self.digest = self.received.clone();
             self.registers = registers.clone();
             Outcome::Committed { length }
         } else {
@@ -196,8 +197,8 @@ impl SpoolState {
             self.registers = registers.clone();
         }
         self.committed = Proposal::empty_at(proposal.end, proposal.codec);
-        self.committed_digest = Digest::new();
         self.digest = Digest::new();
+        self.received = Digest::new();
         self.delta = 0;
         Roll { completed, begins: self.committed }
     }

@@ -51,6 +51,12 @@ impl SpoolLog {
                 }
                 Err(error) => {
                     tracing::warn!(spool = %id, %error, "carrying forward waits for the disk");
+                    // The turn may be written all the same, and this spool is still to be carried then.
+                    if let Some((sequence, id)) = self.carried.pop()
+                        && let Some(list) = self.list(sequence)
+                    {
+                        list.push(id);
+                    }
                     return;
                 }
             }

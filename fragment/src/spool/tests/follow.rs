@@ -1,5 +1,7 @@
 //! What a follower asks of a log: digests that are known, cuts under readers and before a roll, single durable commits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::disk::memory::Crash;
 use crate::spool::digest::Digest;
@@ -132,28 +134,26 @@ fn readers_go_on_below_a_cut_while_the_spool_grows_anew() {
     let spool = open(&mut log, 0);
     commit(&mut log, spool, &content(1, 100_000));
     let reader = Arc::clone(log.spool(spool).expect("open").content());
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let reading = {
-        let (stop, reader) = (Arc::clone(&stop), Arc::clone(&reader));
-        std::thread::spawn(move || {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
             let expected = content(1, 70_000);
             let mut reads = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) || reads == 0 {
+            while !stop.load(Ordering::Relaxed) || reads == 0 {
                 let mut seen = vec![0; 70_000];
                 assert_eq!(reader.read_at(0, &mut seen).expect("readable"), 70_000);
                 assert!(seen == expected);
                 reads += 1;
             }
-        })
-    };
-    for round in 0..200u64 {
-        let mut turn = log.turn();
-        turn.cut(spool, at(70_000)).expect("cut");
-        turn.write().expect("written");
-        commit(&mut log, spool, &content(round, 30_000));
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    reading.join().expect("no reader failed");
+        });
+        for round in 0..200u64 {
+            let mut turn = log.turn();
+            turn.cut(spool, at(70_000)).expect("cut");
+            turn.write().expect("written");
+            commit(&mut log, spool, &content(round, 30_000));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
     assert!(!reader.is_damaged());
 }
 

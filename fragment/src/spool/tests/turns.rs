@@ -148,6 +148,30 @@ fn a_full_disk_refuses_one_spool_and_not_its_neighbours() {
 }
 
 #[test]
+fn a_spool_that_a_full_disk_kept_from_being_carried_is_carried_later() {
+    let layout = Layout { segment_bytes: 64 << 10, inline_bytes: 1 << 20, inline_commits: 4096, ..small() };
+    let layout = Layout { large_commit: 1 << 20, ..layout };
+    let disk = MemoryDisk::new();
+    let mut log = log_on(&disk, layout);
+    let (idle, busy) = (open(&mut log, 0), open(&mut log, 1));
+    commit(&mut log, idle, &content(1, 100_000));
+    let mut step = 2;
+    while !log.wants_turn() {
+        commit(&mut log, busy, &content(step, 9_000));
+        step += 1;
+    }
+    // It goes to a content file, for which there is no room; what the turn is for has room all the same.
+    disk.fail_writes(0, 1, std::io::ErrorKind::StorageFull, true);
+    commit(&mut log, busy, b"small");
+    for step in 0..200 {
+        commit(&mut log, busy, &content(step, 1_000));
+        log.volume().sweep().expect("swept");
+    }
+    assert!(log.segments() <= layout.segments + 1, "{} segments", log.segments());
+    assert!(read(log.spool(idle).expect("open").content()).expect("readable") == content(1, 100_000));
+}
+
+#[test]
 fn while_a_failed_turn_cannot_be_cut_back_nothing_is_accepted() {
     let disk = MemoryDisk::new();
     let mut log = log_on(&disk, small());

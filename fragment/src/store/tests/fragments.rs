@@ -77,7 +77,15 @@ async fn what_is_there_and_wrong_is_written_over() {
         let whole = fs::read(&path).expect("an object");
         let mut flipped = whole.clone();
         flipped[whole.len() / 2] ^= 0x10;
-        for damaged in [&whole[..whole.len() - 1], &[][..], &flipped, b"something else"] {
+        let longer = [&whole[..], b"more"].concat();
+        // Another journal's, whole by itself, and as long.
+        let foreign = {
+            let other: Vec<u8> = content.iter().rev().copied().collect();
+            let fragment = self::fragment("another/journal", 0, codec, &other);
+            put(&store, &fragment, &other).await;
+            fs::read(fixture.root.path().join(fragment.content_path())).expect("an object")
+        };
+        for damaged in [&whole[..whole.len() - 1], &[][..], &flipped, b"something else", &longer, &foreign] {
             fs::write(&path, damaged).expect("written");
             let outcome = put(&store, &fragment, &content).await;
             assert!(matches!(outcome, PutOutcome::Stored { .. }), "{codec}");
