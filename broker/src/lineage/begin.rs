@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use courant_keyspace::Error;
 use courant_proto::name::JournalName;
-use courant_proto::offset::Offset;
 use etcd_client::KeyValue;
 use prost::Message as _;
 use rand::RngExt;

@@ -74,15 +74,19 @@ pub(crate) fn judge(spool: &Recovered, cluster: u64, item: Option<i64>, record: 
     }
     let next = record.epochs.iter().find(|epoch| epoch.number > spool.epoch).unwrap_or(newest);
     let is_head_alone = spool.begin == spool.end && spool.end <= next.begin();
-    if spool.epoch.checked_add(1) != Some(next.number) && !is_head_alone {
+    if is_head_alone {
+        return Verdict::Adopt;
+    }
+    if spool.epoch.checked_add(1) != Some(next.number) {
         return quarantine(Reason::ForgottenEpoch { theirs: spool.epoch, oldest: next.number });
     }
-    if spool.end <= next.begin() {
+    let next_begin = counts_until(Some(record), spool.epoch);
+    if spool.end <= next_begin {
         Verdict::Adopt
-    } else if spool.begin < next.begin() {
-        Verdict::CutAt(next.begin())
+    } else if spool.begin < next_begin {
+        Verdict::CutAt(next_begin)
     } else {
-        quarantine(Reason::Superseded { begin: spool.begin, next_begin: next.begin() })
+        quarantine(Reason::Superseded { begin: spool.begin, next_begin })
     }
 }
 

@@ -422,7 +422,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
     #[test]
     fn acknowledged_bytes_lie_below_every_base_and_no_offset_counts_twice(steps in steps()) {
         let mut world = World::new();

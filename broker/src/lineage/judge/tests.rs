@@ -115,3 +115,16 @@ fn a_record_that_contradicts_itself_is_not_believed() {
     check(&[(1, -1)], false);
     assert!(Lineage::read(b"\xff\xff").is_err());
 }
+
+#[test]
+fn content_of_an_epoch_counts_until_the_next() {
+    let record = record(&[(3, 100), (4, 250), (7, 400)]);
+    let check = |epoch, expected| assert_eq!(counts_until(Some(&record), epoch), expected, "{epoch}");
+    check(2, at(100));
+    check(3, at(250));
+    check(7, Offset::MAX);
+    // Where the next one is not remembered nobody knows.
+    check(1, Offset::ZERO);
+    check(4, Offset::ZERO);
+    assert_eq!(counts_until(None, 0), Offset::MAX);
+}
