@@ -230,6 +230,11 @@ impl Background {
     pub(crate) fn unreachable(&self, id: &ProcessId) {
         self.presence.suspect(id);
     }
+
+    /// A member was reached.
+    pub(crate) fn reached(&self, id: &ProcessId) {
+        self.presence.clear(id);
+    }
 }
 
 /// The fragments of all stores of a journal. Any store's failure is the failure of the listing; where the first one has never worked,

@@ -203,11 +203,6 @@ impl Member {
         self.0.fence.is_held()
     }
 
-    /// The fence by itself, for whoever needs nothing else of the membership.
-    pub(crate) fn fence(&self) -> Fence {
-        self.0.fence.clone()
-    }
-
     /// News of where we stand: each loss, each return, each new lease. It may come a moment later than [`Member::is_held`] tells.
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
         self.0.standing.subscribe()
@@ -289,7 +284,7 @@ impl MemberTask {
             let Self { place, key, spec, config, tenure, mut rng } = self;
             let bid =
                 announce::Bid { etcd: &place.etcd, key: &key, spec: &spec, config: &config, give_up: None };
-            let (tenure, joined) = bid.take(kept.map(|()| tenure), &mut rng).await?;
+            let (tenure, joined) = Box::pin(bid.take(kept.map(|()| tenure), &mut rng)).await?;
             let lease = tenure.lease.id();
             place.tell(|standing| {
                 *standing = Standing { held: place.fence.is_held(), lease, joined, exiting: spec.exiting };

@@ -1,6 +1,6 @@
 //! The brokers of a cluster that are of this kind, and those that somebody cannot reach.
 //!
-//! Promises that need every replica of a journal to be one of us ask [`Peers::all_courant`]. A primary that cannot reach a replica which
+//! Promises that need every replica of a journal to be one of us ask [`Peers::is_courant`]. A primary that cannot reach a replica which
 //! the registry holds for alive reports it by [`Peers::suspect`]; the allocator's leader reads [`Peers::view`], and treats the
 //! replica as failed for the journals of that primary if another synchronised one remains.
 //!
@@ -42,14 +42,6 @@ pub(crate) struct View {
     pub(crate) courant: BTreeMap<ProcessId, String>,
     /// Who cannot be reached, and by whom.
     pub(crate) suspected: BTreeSet<Suspicion>,
-}
-
-impl View {
-    /// Whether `by` has reported `suspect`.
-    pub(crate) fn is_suspected(&self, suspect: &ProcessId, by: &ProcessId) -> bool {
-        // There are few, mostly none.
-        self.suspected.iter().any(|suspicion| suspicion.suspect == *suspect && suspicion.by == *by)
-    }
 }
 
 /// A handle on what is known of the other brokers. Cheap to clone.
@@ -129,12 +121,6 @@ impl Peers {
     /// Whether a member is a broker of this kind. Of one that has just come this may not be known yet.
     pub(crate) fn is_courant(&self, id: &ProcessId) -> bool {
         *id == self.0.me || self.0.view.borrow().courant.contains_key(id)
-    }
-
-    /// Whether all of them are.
-    pub(crate) fn all_courant<'a>(&self, ids: impl IntoIterator<Item = &'a ProcessId>) -> bool {
-        let view = self.view();
-        ids.into_iter().all(|id| *id == self.0.me || view.courant.contains_key(id))
     }
 
     /// What is known now.

@@ -23,6 +23,8 @@ use crate::mirror::Publisher;
 use crate::revision::Revision;
 use crate::source::{Probed, Source};
 
+/// A watch that was followed for so long ended by a new trouble, not by the last one.
+const STEADY: Duration = Duration::from_secs(10);
 /// A probe that finds us behind, while the watch stays silent for this long, ends the watch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(2);
 /// Of what is odd at one time, so much is logged in full.
@@ -35,6 +37,8 @@ pub struct Feed<D: Decoder> {
     rng: StdRng,
     /// Attempts since etcd last told us something.
     attempt: u32,
+    /// When the watch was created that is followed now.
+    created: Option<Instant>,
     must_reload: bool,
 }
 
@@ -67,7 +71,7 @@ impl From<Trouble> for Interrupted {
 impl<D: Decoder> Feed<D> {
     pub(crate) fn new(source: Source<D>, publisher: Publisher<D::Value>) -> Self {
         let rng = StdRng::seed_from_u64(source.config.seed);
-        Self { source, publisher, rng, attempt: 0, must_reload: false }
+        Self { source, publisher, rng, attempt: 0, created: None, must_reload: false }
     }
 
     /// Follows the prefix until `cancel`. Outages of etcd are waited out, however long.
@@ -91,6 +95,9 @@ impl<D: Decoder> Feed<D> {
                         Interrupted::Watch(reason) => reason,
                     };
                     self.publisher.interrupted(&trouble);
+                    if self.created.take().is_some_and(|created| created.elapsed() > STEADY) {
+                        self.attempt = 0;
+                    }
                     let delay = backoff::delay(self.attempt, self.rng.random());
                     info!(
                         prefix,
@@ -123,6 +130,7 @@ impl<D: Decoder> Feed<D> {
         let from = self.publisher.current().resume_at();
         let mut stream =
             self.source.watch(from).await.map_err(|error| Interrupted::Watch(error.to_string()))?;
+        self.created = Some(Instant::now());
         let shared = Arc::clone(&self.publisher.shared);
         let mut probe: OptionFuture<BoxFuture<'static, Result<Probed, Error>>> = None.into();
         let mut probing = false;

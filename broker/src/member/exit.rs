@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::outlook::{Candidate, hindrance};
 use crate::broker::Broker;
@@ -50,7 +50,8 @@ impl Broker {
         let joined = self.shared.member.joined();
         let shown = timeout_at(until, self.shared.mirror.at_least(joined)).await;
         let mut followed = self.shared.followed.clone();
-        while matches!(shown, Ok(Ok(_))) {
+        let mut waiting = matches!(shown, Ok(Ok(_)));
+        while waiting {
             if self.is_shed() {
                 return Ok(());
             }
@@ -59,21 +60,10 @@ impl Broker {
                 return Err(Unshed { journals: self.journals(), reason });
             }
             let next = (Instant::now() + LOOK_EVERY).min(until);
-            loop {
-                match timeout_at(next, followed.changed()).await {
-                    Ok(Ok(())) if self.is_shed() => return Ok(()),
-                    Ok(Ok(())) => {}
-                    // The broker is ending; what it still holds is reported below.
-                    Ok(Err(_)) => {
-                        sleep(LOOK_EVERY).await;
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-            if Instant::now() >= until {
-                break;
-            }
+            // Until there is nothing left, or time for another look.
+            while !self.is_shed() && matches!(timeout_at(next, followed.changed()).await, Ok(Ok(()))) {}
+            // Where the broker is ending by itself there is no news, and no time passed.
+            waiting = self.is_shed() || (Instant::now() < until && followed.has_changed().is_ok());
         }
         let reason = format!("nobody had taken them within {bound:?}");
         Err(Unshed { journals: self.journals(), reason })

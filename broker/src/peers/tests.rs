@@ -61,12 +61,12 @@ async fn brokers_of_this_kind_know_each_other_while_they_live() {
     let (a, b, stranger) = (id("zone-a/self"), id("zone-b/other"), id("zone-c/stranger"));
     let one = One::start(&mut cluster, &a, None, 1).await;
     assert!(one.peers.is_courant(&a), "itself, whatever the registry says yet");
-    assert!(!one.peers.all_courant([&a, &b]));
+    assert!(!one.peers.is_courant(&b));
     let other = One::start(&mut cluster, &b, None, 2).await;
     one.until("both", |view| view.courant.len() == 2).await;
-    assert!(one.peers.all_courant([&a, &b]) && one.peers.is_courant(&b));
+    assert!(one.peers.is_courant(&a) && one.peers.is_courant(&b));
     cluster.put_member(&broker(&stranger)).await;
-    assert!(!one.peers.all_courant([&a, &b, &stranger]), "a member of another kind");
+    assert!(!one.peers.is_courant(&stranger), "a member of another kind");
 
     courant_keyspace::revoke(cluster.etcd(), other.member.lease_id()).await.expect("a revocation");
     one.until("without the other", |view| !view.courant.contains_key(&b)).await;
@@ -88,7 +88,6 @@ async fn a_suspicion_is_told_taken_back_and_forgotten_in_time() {
     for peers in [&one, &other] {
         peers.until_suspects(&[(&c, &a), (&c, &b)]).await;
     }
-    assert!(one.peers.view().is_suspected(&c, &b) && !one.peers.view().is_suspected(&b, &c));
     one.peers.clear(&c);
     one.peers.clear(&c);
     other.until_suspects(&[(&c, &b)]).await;
@@ -101,7 +100,7 @@ async fn a_suspicion_is_told_taken_back_and_forgotten_in_time() {
     tokio::time::sleep(Duration::from_secs(40)).await;
     one.peers.suspect(&c);
     tokio::time::sleep(Duration::from_secs(40)).await;
-    assert!(other.peers.view().is_suspected(&c, &a), "it was repeated");
+    assert_eq!(other.peers.view().suspected.len(), 1, "it was repeated");
     // Whoever comes back after it has gone is another, of whom nothing is known.
     cluster.delete(root().member(&c)).await;
     other.until_suspects(&[]).await;

@@ -144,7 +144,12 @@ pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agree
     let mut syncing = Syncing { background, agreement };
     for _ in 0..MOST_TRIES {
         match Box::pin(syncing.attempt()).await {
-            Ok(agreed) => return agreed,
+            Ok(agreed) => {
+                for member in syncing.agreement.route.members() {
+                    syncing.background.reached(member);
+                }
+                return agreed;
+            }
             Err(Failure::Changed) => {}
             Err(Failure::Refused { floor }) => return Agreed::Refused { floor },
             Err(Failure::Passing { peer, why }) => {

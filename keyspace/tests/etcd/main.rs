@@ -2,9 +2,15 @@
 
 // Where all is test, the lints are told so, and let helpers unwrap.
 #[cfg(test)]
+mod etcd;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod lease;
 #[cfg(test)]
 mod mirror;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod real;
 #[cfg(test)]

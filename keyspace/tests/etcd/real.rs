@@ -1,7 +1,5 @@
-//! The same promises against a real etcd, which is killed in between. `COURANT_TEST_ETCD` says which one;
-//! `COURANT_SKIP_ETCD=1` leaves these out.
+//! The same promises against a real etcd, which is killed in between.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use courant_keyspace::{Announced, Config, Error, Lease, LeaseConfig, Mirror, Revision, announce};
@@ -11,86 +9,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::etcd::Etcd;
 use crate::mirror::{at_least, load, shown};
 use crate::support::{in_time, put_all, read_at, transact};
 
-struct Etcd {
-    folder: tempfile::TempDir,
-    client_port: u16,
-    peer_port: u16,
-    child: Option<Child>,
-}
-
-impl Etcd {
-    /// `None` if the caller does not want a real one.
-    fn start() -> Option<Self> {
-        if std::env::var_os("COURANT_SKIP_ETCD").is_some_and(|skip| skip == "1") {
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let mut etcd = Self { folder, client_port: free_port(), peer_port: free_port(), child: None };
-        etcd.resume();
-        Some(etcd)
-    }
-
-    fn resume(&mut self) {
-        let program = std::env::var_os("COURANT_TEST_ETCD").unwrap_or_else(|| "etcd".into());
-        let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer_port));
-        let child = Command::new(&program)
-            .arg("--data-dir")
-            .arg(self.folder.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap_or_else(|error| {
-            panic!(
-                "{program:?}: {error}: install etcd, or set COURANT_TEST_ETCD to its path or COURANT_SKIP_ETCD=1"
-            )
-        }));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("a child that can be killed");
-            child.wait().expect("a child that ends");
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
-    }
-
-    /// A client of an etcd that answers.
-    async fn client(&self) -> Client {
-        let ready = async {
-            loop {
-                if let Ok(client) = Client::connect([self.url()], None).await
-                    && client.kv_client().get("ready", None).await.is_ok()
-                {
-                    return client;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        in_time("etcd's start", Box::pin(ready)).await
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "etcd has to be told a port, so one is taken and let go")]
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-async fn some_transactions(client: &Client, rng: &mut StdRng) -> Revision {
+pub(crate) async fn some_transactions(client: &Client, rng: &mut StdRng) -> Revision {
     let mut last = Revision::ZERO;
     for _ in 0..100 {
         let first: u8 = rng.random_range(0..30);

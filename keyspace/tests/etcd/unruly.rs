@@ -28,7 +28,7 @@ type Mischief = Box<dyn FnMut(PbWatchResponse) -> Vec<PbWatchResponse> + Send>;
 
 /// Stands before a registry and meddles with its watches. Everything else passes.
 #[derive(Clone)]
-struct Unruly {
+pub(crate) struct Unruly {
     upstream: Client,
     mischief: Arc<Mutex<Mischief>>,
 }
@@ -51,7 +51,31 @@ impl Unruly {
         (unruly, Client::from_channel(channel, None).await.unwrap())
     }
 
-    fn does(&self, mischief: impl FnMut(PbWatchResponse) -> Vec<PbWatchResponse> + Send + 'static) {
+    /// Before a real one.
+    pub(crate) async fn before_etcd(upstream: Client, url: &str) -> (Self, Client) {
+        let honest: Mischief = Box::new(|response| vec![response]);
+        let unruly = Self { upstream, mischief: Arc::new(Mutex::new(honest)) };
+        let watches = Routes::new(PbWatchServer::new(unruly.clone())).prepare();
+        let others = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
+        let service = tower::service_fn(move |request: http::Request<tonic::body::Body>| {
+            let is_watch = request.uri().path().starts_with("/etcdserverpb.Watch/");
+            let (watches, others) = (watches.clone(), others.clone());
+            async move {
+                if !is_watch {
+                    return others.oneshot(request).await.map_err(BoxError::from);
+                }
+                let answer = watches.oneshot(request).await;
+                answer.map_err(|never: Infallible| -> BoxError { match never {} })
+            }
+        });
+        let channel = Channel::Custom(BoxCloneSyncService::new(service));
+        (unruly, Client::from_channel(channel, None).await.unwrap())
+    }
+
+    pub(crate) fn does(
+        &self,
+        mischief: impl FnMut(PbWatchResponse) -> Vec<PbWatchResponse> + Send + 'static,
+    ) {
         *self.mischief.lock().unwrap() = Box::new(mischief);
     }
 }
