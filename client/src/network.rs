@@ -147,7 +147,12 @@ impl Network {
                 let network = network.clone();
                 return answers
                     .inspect(move |answer| match answer {
-                        Ok(response) => network.answered(&broker, &journal, response.header.as_ref()),
+                        Ok(response) => {
+                            network.answered(&broker, &journal, response.header.as_ref());
+                            if lacks_content(response) {
+                                network.lacked(&journal);
+                            }
+                        }
                         Err(status) => network.failed(&broker, &journal, status),
                     })
                     .boxed();
@@ -337,6 +342,12 @@ impl Network {
         }
     }
 
+    fn lacked(&self, journal: &str) {
+        if let Some(learned) = &self.0.learned {
+            learned.lock().routes.lacked(journal);
+        }
+    }
+
     fn listed(&self, response: &wire::ListResponse, learned_before: &mut usize) {
         let Some(learned) = &self.0.learned else { return };
         let now = self.now();
@@ -446,6 +457,11 @@ impl Drop for Doubt<'_> {
 /// The name of a journal without what a request hangs on it.
 fn name_of(journal: &str) -> &str {
     journal.split_once(';').map_or(journal, |(name, _)| name)
+}
+
+/// Whether a read was refused for want of content that lies before the journal's end: others may have it.
+fn lacks_content(response: &wire::ReadResponse) -> bool {
+    response.status == i32::from(wire::Status::OffsetNotYetAvailable) && response.offset < response.write_head
 }
 
 /// Whether a call failed on its way, or at a broker that cannot serve now.

@@ -57,6 +57,8 @@ pub(crate) struct Routes {
 #[derive(Clone, Debug)]
 struct Known {
     told: Duration,
+    /// Reads that found a member without what others have: each has the next one go to another member.
+    lacked: u64,
     primary: Option<usize>,
     members: Box<[Member]>,
 }
@@ -92,9 +94,12 @@ impl Routes {
             Wants::Primary => usable(known.members.get(known.primary?)?),
             Wants::AnyMember => {
                 let count = known.members.len().max(1);
-                let first = usize::try_from(self.spread(journal) % count as u64).unwrap_or(0);
+                let spread = self.spread(journal).wrapping_add(known.lacked);
+                let first = usize::try_from(spread % count as u64).unwrap_or(0);
                 let order = (0..known.members.len()).map(|step| &known.members[(first + step) % count]);
-                let usable = order.filter_map(|member| Some((!member.is_near, usable(member)?)));
+                // Who is near and lacks content is not asked for it again and again.
+                let is_far = |member: &Member| !member.is_near && known.lacked == 0;
+                let usable = order.filter_map(|member| Some((is_far(member), usable(member)?)));
                 usable.min_by_key(|(is_far, _)| *is_far).map(|(_, endpoint)| endpoint)
             }
         }
@@ -120,7 +125,7 @@ impl Routes {
             is_near: !self.zone.is_empty() && id.zone == self.zone,
             endpoint: self.usable(told).map(Arc::from),
         });
-        let known = Known { told: now, primary, members: members.collect() };
+        let known = Known { told: now, lacked: 0, primary, members: members.collect() };
         self.keep(journal.into(), known);
     }
 
@@ -128,6 +133,14 @@ impl Routes {
     pub(crate) fn forget(&mut self, journal: &str) {
         self.recent.remove(journal);
         self.older.remove(journal);
+    }
+
+    /// A member has not what was asked for, although the journal has it: the next read goes to another one.
+    pub(crate) fn lacked(&mut self, journal: &str) {
+        self.promote(journal);
+        if let Some(known) = self.recent.get_mut(journal) {
+            known.lacked = known.lacked.wrapping_add(1);
+        }
     }
 
     /// An endpoint could not be reached: it is left alone for a while.

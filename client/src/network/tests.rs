@@ -258,3 +258,26 @@ async fn of_several_addresses_one_is_enough() {
     assert!(error.is_transient(), "{error}");
     assert!(Client::connect("http://one:8080,two").is_err());
 }
+
+#[tokio::test]
+async fn a_replica_that_lacks_content_is_left_for_another() {
+    let mut brokers = Brokers::default();
+    let (dialled, near, other) = (brokers.start(), brokers.start(), brokers.start());
+    let told = routed(&[&other, &near]);
+    let client = Client::connect(&dialled.address).unwrap().with_seed(1).in_zone("b");
+    dialled.fake.on_read([at_head(&told)]);
+    client.head(JOURNAL).await.unwrap();
+
+    let lacks = |broker: &Scripted| {
+        let answer = at_head(&told).unwrap();
+        broker.fake.on_read([Ok(wire::ReadResponse { offset: 3, ..answer })]);
+    };
+    (0..4).for_each(|_| lacks(&near));
+    (0..4).for_each(|_| lacks(&other));
+    for _ in 0..4 {
+        let request = wire::ReadRequest { journal: JOURNAL.into(), offset: 3, ..Default::default() };
+        client.read(request).next().await.unwrap().unwrap_err();
+    }
+    let asked = asked(&[&dialled, &near, &other]);
+    assert!(asked[0].1 == 1 && asked[1].1 >= 2 && asked[2].1 >= 1, "{asked:?}");
+}

@@ -20,7 +20,8 @@ const TRIES_TO_FIND: u32 = 5;
 /// An error is an item; polled again, the reader tries again, after a pause that grows with the errors in a
 /// row. What is handed out at once:
 ///
-/// - `OFFSET_NOT_YET_AVAILABLE`, of a reader that does not block: the journal's end was reached;
+/// - `OFFSET_NOT_YET_AVAILABLE`, of a reader that does not block: the journal's end was reached. A replica that came late may lack
+///   what lies before that; then another one is asked;
 /// - `SUSPENDED` and `NOT_ALLOWED`, which do not pass by themselves;
 /// - `JOURNAL_NOT_FOUND` with the fifth failure in a row, or with the first if the request carries a header.
 ///
@@ -104,7 +105,11 @@ impl Reader {
     /// Whether the error is handed out without trying again.
     fn is_final(&self, error: &Error) -> bool {
         match error.status() {
-            Some(wire::Status::OffsetNotYetAvailable) => !self.request.block,
+            // Before the end, content is missing where it was asked for, and another replica may have it.
+            Some(wire::Status::OffsetNotYetAvailable) => {
+                let is_end = error.refusal().is_none_or(|refusal| refusal.offset >= refusal.write_head);
+                is_end && !self.request.block
+            }
             Some(wire::Status::Suspended | wire::Status::NotAllowed) => true,
             Some(wire::Status::JournalNotFound) => {
                 self.request.header.is_some() || self.failures >= TRIES_TO_FIND

@@ -190,6 +190,18 @@ async fn what_is_handed_out_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn content_that_a_replica_lacks_is_not_the_end() {
+    let fake = Fake::default();
+    let lacks = ReadResponse { offset: 3, write_head: 9, ..refused(S::OffsetNotYetAvailable).unwrap() };
+    fake.on_read([metadata(0, 0, 3, 9), content(0, "one"), Ok(lacks)]);
+    fake.on_read([metadata(3, 0, 9, 9), content(3, "others")]);
+    let mut reader = fake.client().reader(ReadRequest { end_offset: 9, ..request(0) });
+    for expected in ["at 0 of 9", "0 one", "at 3 of 9", "3 others", "end"] {
+        assert_eq!(show(reader.next().await), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_is_looked_for_five_times() {
     let fake = Fake::default();
     (0..5).for_each(|_| fake.on_read([refused(S::JournalNotFound)]));

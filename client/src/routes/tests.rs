@@ -107,6 +107,25 @@ fn endpoints_that_mean_something_else_here_are_not_dialled() {
 }
 
 #[test]
+fn who_lacks_content_is_not_asked_again_and_again() {
+    let told = route(&["a/1", "b/2", "c/3"], 0);
+    let mut routes = routes("b");
+    routes.learn(JOURNAL, &told, secs(0));
+    check(&mut routes, Wants::AnyMember, 0, "b/2");
+    let asked = |routes: &mut Routes| {
+        routes.lacked(JOURNAL);
+        routes.learn(JOURNAL, &told, secs(0));
+        routes.pick(JOURNAL, Wants::AnyMember, secs(0)).unwrap()
+    };
+    let three =
+        std::collections::BTreeSet::from([asked(&mut routes), asked(&mut routes), asked(&mut routes)]);
+    assert_eq!(three.len(), 3);
+    // Another route is another matter.
+    routes.learn(JOURNAL, &route(&["a/1", "b/2"], 0), secs(0));
+    check(&mut routes, Wants::AnyMember, 0, "b/2");
+}
+
+#[test]
 fn endpoints_that_are_not_told_teach_nothing() {
     let mut routes = routes("");
     routes.learn(JOURNAL, &wire::Route { endpoints: Vec::new(), ..route(&["a/1"], 0) }, secs(0));
