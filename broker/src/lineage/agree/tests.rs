@@ -132,14 +132,14 @@ fn another_log_of_a_member_tells_nothing() {
     let check = |record: &Lineage, contributors: &[Contributor], asked, expected: Agreed| {
         assert_eq!(agree(Some(record), &wish(contributors), asked), expected, "{contributors:?}");
     };
-    check(&record, &[anew.clone()], false, ask(&["q"]));
-    check(&record, &[anew.clone()], true, refuse(50));
+    check(&record, std::slice::from_ref(&anew), false, ask(&["q"]));
+    check(&record, std::slice::from_ref(&anew), true, refuse(50));
     check(&record, &[anew.clone(), knows("q", 1, 80)], true, agreed(1, 80, "q", Some("q")));
     let knows_not = Contributor { head: None, ..anew.clone() };
     check(&record, &[knows_not], true, refuse(0));
     // One that had to forget something has what it knows, and does not know what it does not.
     let older = Contributor { log: Some(after_forgetting(log("p"))), ..knows("p", 1, 50) };
-    check(&record, &[older.clone()], false, agreed(1, 50, "p", Some("p")));
+    check(&record, std::slice::from_ref(&older), false, agreed(1, 50, "p", Some("p")));
     check(&record, &[Contributor { head: None, ..older }], true, refuse(0));
     // For one that may have lost its tail the others are asked. It is gone if none of them knows more.
     let lost = |name| Contributor { log: Some(after_loss(log(name))), ..knows(name, 1, 50) };
@@ -153,7 +153,7 @@ fn another_log_of_a_member_tells_nothing() {
     check(&record, &[uncertain], true, refuse(50));
     // Where nobody noted which log it was, the head is believed.
     record.epochs[0].logs = vec![0, log("q")];
-    check(&record, &[anew.clone()], false, agreed(1, 50, "p", Some("p")));
+    check(&record, std::slice::from_ref(&anew), false, agreed(1, 50, "p", Some("p")));
     check(&record, &[Contributor { log: None, ..anew }], true, agreed(1, 50, "p", Some("p")));
 }
 
