@@ -308,3 +308,59 @@ fn journals_are_tended() {
     broker.done(&["append", "-l", "name=acme/orders/part-000"], "x\n");
     assert_eq!(broker.done(&["read", "-l", "name=acme/orders/part-000"], ""), "x\n");
 }
+
+#[test]
+fn an_audit_finds_what_is_wrong_in_a_store() {
+    let broker = Broker::start();
+    broker.done(&["apply"], SPECS);
+    broker.done(&["append", "-l", "name=acme/refunds"], "content\n");
+    let (code, stdout, stderr) = broker.run(&["audit", "--name", "acme/refunds"], "");
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("--file-root") && stderr.contains("--brokers-only"), "{stderr}");
+    let (code, _, stderr) = broker.run(&["audit", "--name", "acme/none", "--brokers-only"], "");
+    assert!(code == 1 && stderr.contains("journal acme/none does not exist"), "{stderr}");
+
+    // What is not stored yet is read from its broker.
+    let report = broker.done(&["audit", "-l", "prefix=acme/", "--file-root", "data/fragments"], "");
+    assert!(report.contains("│ primary │ 8    │ 1         │ 8 B   │ 8 B  │"), "{report}");
+    assert!(report.ends_with("3 journals audited, 8 B read: nothing is wrong\n"), "{report}");
+    let json = broker.done(&["audit", "--name", "acme/refunds", "--brokers-only", "-o", "json"], "");
+    assert!(json.contains("\"bytes_read\":8") && json.contains("\"findings\":[]"), "{json}");
+
+    // Somebody puts other content at the same offsets, under a name that is right, and a file that is none.
+    let folder = broker.path().join("data/fragments/acme/refunds");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let other = "0000000000000000-0000000000000008-8a08b7a19de5b0158b9e2de1b5e3df0b0d53a3d1.raw";
+    std::fs::write(folder.join(other), "another\n").expect("a file");
+    std::fs::write(folder.join("notes.txt"), "mine").expect("a file");
+    let args = ["audit", "--name", "acme/refunds", "--file-root", "data/fragments"];
+    let (code, stdout, stderr) = broker.run(&args, "");
+    assert_eq!(code, 1, "{stdout}");
+    assert!(stderr.contains("findings in 1 of 1 journal"), "{stderr}");
+    for expected in ["acme/refunds: UNREADABLE [0, 8): ", "acme/refunds: STRAY: acme/refunds/notes.txt "] {
+        assert!(stdout.contains(expected), "{expected}: {stdout}");
+    }
+}
+
+#[test]
+fn the_members_of_a_cluster_of_one() {
+    let broker = Broker::start();
+    broker.done(&["apply"], SPECS);
+    broker.done(&["append", "-l", "name=acme/refunds"], "content\n");
+    let list = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_courant"));
+        command.args(["members", "list", "--broker", &broker.url]).args(args).env_clear();
+        let output = command.output().expect("the verb ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let table = list(&[]);
+    let row = table.lines().nth(3).expect("a row");
+    assert!(
+        row.contains(&broker.url) && row.contains("│ courant ") && row.contains("│ 3        │ 3         │"),
+        "{table}"
+    );
+    assert!(row.ends_with("│ leader │"), "{table}");
+    assert!(list(&["-o", "json"]).contains("\"replicas\":3,\"primaries\":3"));
+    assert!(list(&["-o", "yaml"]).contains("primaries: 3"));
+}
