@@ -68,6 +68,11 @@ impl Items {
         &mut self.slab[number as usize]
     }
 
+    /// All that are or were there; what is forgotten has neither key nor assignments.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Item> {
+        self.slab.iter()
+    }
+
     pub(crate) fn find(&self, id: &str) -> Option<u32> {
         self.numbers.get(id).copied()
     }

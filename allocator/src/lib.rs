@@ -19,6 +19,7 @@
 //!
 //! It refuses to know what items are, and what the values of their keys mean: a [`Reader`] tells it what it has to know.
 
+mod augment;
 mod checkpoint;
 mod converge;
 mod items;
@@ -40,5 +41,5 @@ pub use plan::{Plan, Policy};
 pub use reader::{Fact, Follower, Reader, Suspicion};
 pub use run::Allocator;
 pub use solve::{BATCH_ITEMS, Outcome};
-pub use state::{MemberSpec, Stamp, State};
+pub use state::{Held, MemberSpec, Stamp, State};
 pub use transaction::{Compare, MOST_OPERATIONS, Transaction, Values, Write};

@@ -86,11 +86,6 @@ impl Solver {
         into[begin..].sort_unstable();
     }
 
-    /// What the sink got from a place.
-    pub(crate) fn taken(&self, place: u32) -> u32 {
-        self.to_sink[place as usize]
-    }
-
     fn reset(&mut self, network: &Network<'_>) {
         let nodes = network.nodes() as usize;
         let (items, zone_items) = (network.items() as usize, (network.items() * network.zones()) as usize);

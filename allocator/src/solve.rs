@@ -1,11 +1,13 @@
 //! Pure: which members are to hold each item: batches of items as flow networks, solved again only where something changed.
 //!
-//! A batch whose items mostly stay is not solved whole: the items that lack a member, or hold one that has more than its share, are
-//! solved against what the others leave. Only if that places all of them within every rule is it taken; such a
-//! solution is one that solving whole would keep.
+//! A large batch whose items mostly stay is not solved whole: the items that lack a member, or hold one that has more than its share,
+//! are solved against what the others leave. Only if that places all of them within every rule is it taken; such a solution is
+//! one that solving whole would keep. Other batches are solved both ways. Of two solutions that are equally good the one
+//! that moves less is taken, so that what is at rest stays there also where shares do not come out even.
 
-use std::rc::Rc;
+use std::cmp::Reverse;
 
+use crate::augment::{Augment, Spread};
 use crate::items::{Item, Span};
 use crate::members::NOWHERE;
 use crate::network::{Batch, NO_ZONE, Network, Places, len};
@@ -15,8 +17,11 @@ use crate::state::{State, is_somewhere};
 /// Items of one network. It is Gazette's number: balance is exact within a batch, and a leader with other batches would move items.
 pub const BATCH_ITEMS: usize = 10_000;
 
-/// Batches below this are always solved whole.
-const SMALL: usize = 256;
+/// Batches from here on are only mended, if that comes out well.
+const LARGE: usize = 256;
+
+/// Replicas of a batch that are moved to even it out before it is solved whole instead.
+const MOST_LEVELLED: usize = 500;
 
 /// What came of solving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub struct Outcome {
     pub placed: u64,
     /// Batches that were solved whole.
     pub whole: usize,
-    /// Items of other batches that were solved.
+    /// Items that were solved of other batches.
     pub mended: usize,
 }
 
@@ -97,9 +102,8 @@ impl State {
 /// One run over all batches.
 struct Solve<'a> {
     state: &'a State,
-    places: Rc<Places>,
+    places: Places,
     solver: Solver,
-    batch: Batch,
     /// Members that can hold anything.
     able: u32,
     members: Vec<u32>,
@@ -107,14 +111,53 @@ struct Solve<'a> {
     outcome: Outcome,
 }
 
-/// What an item may be left with.
+/// What a batch is made of.
+struct Frame<'a> {
+    /// Numbers of its items.
+    items: &'a [u32],
+    /// What the source offers to each.
+    offered: Vec<u32>,
+    limits: Vec<u32>,
+    shares: Vec<u32>,
+    base: Base,
+}
+
+/// What the items of a batch have now, or were to have.
 struct Base {
-    /// Its places, ascending.
-    places: Vec<u32>,
-    from: Vec<u32>,
-    /// Whether it has all it wants, within the rules.
+    places: Lists,
+    /// Whether an item has all it wants, within the rules.
     whole: Vec<bool>,
 }
+
+/// Lists in one piece.
+struct Lists {
+    all: Vec<u32>,
+    from: Vec<u32>,
+}
+
+impl Lists {
+    fn with_capacity(lists: usize) -> Self {
+        let mut from = Vec::with_capacity(lists + 1);
+        from.push(0);
+        Self { all: Vec::with_capacity(lists * 3), from }
+    }
+
+    fn of(&self, at: usize) -> &[u32] {
+        &self.all[self.from[at] as usize..self.from[at + 1] as usize]
+    }
+
+    fn push(&mut self, list: &[u32]) {
+        self.all.extend_from_slice(list);
+        self.from.push(len(&self.all));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.from.windows(2).map(|pair| &self.all[pair[0] as usize..pair[1] as usize])
+    }
+}
+
+/// How good a solution is; the less the better.
+type Rank = (Reverse<usize>, usize, u64, usize);
 
 impl<'a> Solve<'a> {
     fn new(state: &'a State) -> Self {
@@ -122,9 +165,8 @@ impl<'a> Solve<'a> {
         let able = members.all().iter().filter(|member| member.limit > 0).count();
         Self {
             state,
-            places: Rc::new(Places::new(members.order.len(), &members.zones)),
+            places: Places::new(members.order.len(), &members.zones),
             solver: Solver::default(),
-            batch: Batch::default(),
             able: u32::try_from(able).unwrap_or(u32::MAX),
             members: Vec::new(),
             lens: Vec::new(),
@@ -134,18 +176,54 @@ impl<'a> Solve<'a> {
 
     fn run(mut self) -> ((Vec<u32>, Vec<u32>), Outcome) {
         let order = self.state.items.ordered();
-        let wanted = usize::try_from(self.state.items.slots).unwrap_or(0);
-        self.members.reserve(wanted);
+        self.members.reserve(usize::try_from(self.state.items.slots).unwrap_or(0));
         self.lens.reserve(order.len());
         for items in order.chunks(BATCH_ITEMS) {
             if self.places.zones.is_empty() {
                 self.lens.extend(items.iter().map(|_| 0));
-            } else if !self.mend(items) {
-                self.whole(items);
+                continue;
+            }
+            let solved = self.batch(items);
+            for places in solved.iter() {
+                self.members.extend(places.iter().map(|&place| self.state.members.order[place as usize]));
+                self.lens.push(len(places));
             }
         }
         self.outcome.placed = self.members.len() as u64;
         ((self.members, self.lens), self.outcome)
+    }
+
+    fn batch(&mut self, items: &[u32]) -> Lists {
+        let frame = self.frame(items);
+        let is_large = items.len() >= LARGE;
+        let broken = frame.base.whole.iter().filter(|whole| !**whole).count();
+        if is_large
+            && broken <= items.len() / 4
+            && let Some(mended) = self.mend_trimmed(&frame)
+        {
+            return mended;
+        }
+        self.outcome.whole += 1;
+        let whole = self.whole(&frame);
+        if broken == items.len() {
+            return whole;
+        }
+        let mended = self.mend(&frame, &self.trimmed(&frame, &frame.limits));
+        if self.rank(&frame, &mended) < self.rank(&frame, &whole) { mended } else { whole }
+    }
+
+    fn frame<'b>(&self, items: &'b [u32]) -> Frame<'b> {
+        let (limits, shares) = self.limits(items);
+        let mut left = self.state.members.slots;
+        let offered = items.iter().map(|&number| {
+            // More replicas than there are members are nobody's loss; later items would pay for the offer.
+            let wanted = self.state.items.get(number).replication.min(self.able);
+            let offered = u32::try_from(left).unwrap_or(u32::MAX).min(wanted);
+            left -= u64::from(offered);
+            offered
+        });
+        let offered = offered.collect();
+        Frame { items, offered, limits, shares, base: self.base(items) }
     }
 
     /// Limits and shares of each place in a batch.
@@ -166,41 +244,46 @@ impl<'a> Solve<'a> {
         item.assigned.iter().map(move |assigned| place(assigned.member)).filter(move |&place| {
             let is_new = last != place;
             last = place;
-            is_new && is_somewhere(place) && self.places.zone_of[place as usize] != NO_ZONE
+            is_new && self.can_hold(place)
         })
     }
 
-    /// Solves a batch whole.
-    fn whole(&mut self, items: &[u32]) {
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
-        (batch.limits, batch.shares) = self.limits(items);
-        let mut left = self.state.members.slots;
-        for &number in items {
-            let item = self.state.items.get(number);
-            // More replicas than there are members are nobody's loss; later items would pay for the offer.
-            let offered = u64::from(item.replication.min(self.able)).min(left);
-            left -= offered;
-            batch.push(item.replication, u32::try_from(offered).unwrap_or(0), self.current(item));
-        }
-        self.bar(items, &mut batch);
-        let shared = Rc::clone(&self.places);
-        let network = Network::new(&shared, &batch);
-        self.solver.solve(&network);
-        let mut places = Vec::new();
-        for item in 0..len(items) {
-            places.clear();
-            self.solver.places(&network, item, &mut places);
-            self.take(&places);
-        }
-        self.outcome.whole += 1;
-        self.batch = batch;
+    fn can_hold(&self, place: u32) -> bool {
+        is_somewhere(place) && self.places.zone_of[place as usize] != NO_ZONE
     }
 
-    /// Notes the places of the next item.
-    fn take(&mut self, places: &[u32]) {
-        self.members.extend(places.iter().map(|&place| self.state.members.order[place as usize]));
-        self.lens.push(len(places));
+    /// Solves a batch from what its items have now.
+    fn whole(&mut self, frame: &Frame<'_>) -> Lists {
+        let mut batch = Batch::default();
+        batch.clear();
+        batch.limits.clone_from(&frame.limits);
+        batch.shares.clone_from(&frame.shares);
+        for (&number, &offered) in frame.items.iter().zip(&frame.offered) {
+            let item = self.state.items.get(number);
+            batch.push(item.replication, offered, self.current(item));
+        }
+        self.bar(frame.items, &mut batch);
+        let solved = self.solve(&batch);
+        if solved.all.len() as u64 == batch.offered.iter().map(|&offered| u64::from(offered)).sum::<u64>() {
+            return solved;
+        }
+        // Pushing gives up where rules give way one by one.
+        let held = solved.iter().map(<[u32]>::to_vec).collect();
+        let mut augment = Augment::new(&self.places, &batch, held);
+        augment.place_missing(Spread::TwoZones);
+        augment.place_missing(Spread::Any);
+        sorted(augment.held)
+    }
+
+    fn solve(&mut self, batch: &Batch) -> Lists {
+        let network = Network::new(&self.places, batch);
+        self.solver.solve(&network);
+        let mut solved = Lists::with_capacity(batch.replication.len());
+        for item in 0..network.items() {
+            self.solver.places(&network, item, &mut solved.all);
+            solved.from.push(len(&solved.all));
+        }
+        solved
     }
 
     /// Keeps items from members that have failed for them.
@@ -215,144 +298,177 @@ impl<'a> Solve<'a> {
         }
     }
 
-    /// Solves the items of a batch that are not as they should be, if they are few. Whether that was done.
-    fn mend(&mut self, items: &[u32]) -> bool {
-        // Where not everybody gets what he wants, who does is for the whole batch to decide.
-        if items.len() < SMALL || self.state.items.slots > self.state.members.slots {
-            return false;
+    /// Mends a batch, with the last items of those who hold too much among what is mended. None if that are many, or not all come
+    /// out within the rules.
+    fn mend_trimmed(&mut self, frame: &Frame<'_>) -> Option<Lists> {
+        let whole = self.trimmed(frame, &frame.shares);
+        let broken = whole.iter().filter(|whole| !**whole).count();
+        if broken > frame.items.len() / 4 {
+            return None;
         }
-        let (limits, shares) = self.limits(items);
-        let mut base = self.base(items);
-        let mut load = vec![0_u32; shares.len()];
-        for (at, _) in base.whole.iter().enumerate().filter(|(_, whole)| **whole) {
-            base.of(at).iter().for_each(|&place| load[place as usize] += 1);
+        let mut mended = self.mend(frame, &whole);
+        if !self.is_all_within(frame, &mended) {
+            // Others have to make room.
+            mended = self.levelled(frame, &mended);
         }
-        let mut broken = base.whole.iter().filter(|whole| !**whole).count();
-        // Of those who hold too much, the last items go.
-        if load.iter().zip(&shares).any(|(load, share)| load > share) {
-            for at in (0..items.len()).rev() {
-                let too_much = |&&place: &&u32| load[place as usize] > shares[place as usize];
-                if base.whole[at] && base.of(at).iter().any(|place| too_much(&place)) {
-                    base.of(at).iter().for_each(|&place| load[place as usize] -= 1);
-                    base.whole[at] = false;
-                    broken += 1;
-                }
-            }
-        }
-        if broken > items.len() / 4 {
-            return false;
-        }
-        let mut batch = std::mem::take(&mut self.batch);
-        let mended = broken == 0 || self.mend_broken(items, &base, (limits, shares), &load, &mut batch);
-        if mended {
-            let shared = Rc::clone(&self.places);
-            let network = Network::new(&shared, &batch);
-            let (mut at_broken, mut places) = (0, Vec::new());
-            for (at, whole) in base.whole.iter().enumerate() {
-                if *whole {
-                    self.take(base.of(at));
-                } else {
-                    places.clear();
-                    self.solver.places(&network, at_broken, &mut places);
-                    self.take(&places);
-                    at_broken += 1;
-                }
-            }
-            self.outcome.mended += broken;
-        }
-        self.batch = batch;
-        mended
+        let is_within = self.is_all_within(frame, &mended);
+        self.outcome.mended += if is_within { broken } else { 0 };
+        is_within.then_some(mended)
     }
 
-    /// Solves the items that are not whole against what the others leave. Whether all found places within the rules.
-    fn mend_broken(
-        &mut self,
-        items: &[u32],
-        base: &Base,
-        (limits, shares): (Vec<u32>, Vec<u32>),
-        load: &[u32],
-        batch: &mut Batch,
-    ) -> bool {
+    /// Whether all items have what they want within the rules, and no place more than its share.
+    fn is_all_within(&self, frame: &Frame<'_>, solved: &Lists) -> bool {
+        let mut load = vec![0; frame.shares.len()];
+        solved.all.iter().for_each(|&place| load[place as usize] += 1);
+        load.iter().zip(&frame.shares).all(|(load, share)| load <= share)
+            && frame
+                .items
+                .iter()
+                .zip(solved.iter())
+                .all(|(&item, places)| self.is_within(self.state.items.get(item).replication, places))
+    }
+
+    /// A solution, with as few moves as make it even.
+    fn levelled(&self, frame: &Frame<'_>, solved: &Lists) -> Lists {
+        let mut batch = Batch::default();
+        batch.clear();
+        batch.shares.clone_from(&frame.shares);
+        for (&item, places) in frame.items.iter().zip(solved.iter()) {
+            let replication = self.state.items.get(item).replication;
+            batch.push(replication, replication, places.iter().copied());
+        }
+        self.bar(frame.items, &mut batch);
+        let mut augment = Augment::new(&self.places, &batch, solved.iter().map(<[u32]>::to_vec).collect());
+        augment.level(MOST_LEVELLED);
+        sorted(augment.held)
+    }
+
+    /// Which items are whole and stay, so that no place has more than `most`. Of those who have too much, the last items go.
+    fn trimmed(&self, frame: &Frame<'_>, most: &[u32]) -> Vec<bool> {
+        let mut whole = frame.base.whole.clone();
+        let mut load = self.load(frame, &whole);
+        if load.iter().zip(most).any(|(load, most)| load > most) {
+            for at in (0..frame.items.len()).rev().filter(|&at| frame.base.whole[at]) {
+                let places = frame.base.places.of(at);
+                if places.iter().any(|&place| load[place as usize] > most[place as usize]) {
+                    places.iter().for_each(|&place| load[place as usize] -= 1);
+                    whole[at] = false;
+                }
+            }
+        }
+        whole
+    }
+
+    /// How much of each place the items take that are `whole`.
+    fn load(&self, frame: &Frame<'_>, whole: &[bool]) -> Vec<u32> {
+        let mut load = vec![0_u32; frame.shares.len()];
+        for (places, _) in frame.base.places.iter().zip(whole).filter(|(_, whole)| **whole) {
+            places.iter().for_each(|&place| load[place as usize] += 1);
+        }
+        load
+    }
+
+    /// Solves the items that are not whole against what the others leave.
+    fn mend(&mut self, frame: &Frame<'_>, whole: &[bool]) -> Lists {
+        let load = self.load(frame, whole);
+        let mut batch = Batch::default();
         batch.clear();
         let less =
-            |list: Vec<u32>| list.iter().zip(load).map(|(all, load)| all.saturating_sub(*load)).collect();
-        (batch.limits, batch.shares) = (less(limits), less(shares));
-        let broken: Vec<u32> =
-            items.iter().zip(&base.whole).filter(|(_, whole)| !**whole).map(|(item, _)| *item).collect();
-        let kept = base.whole.iter().enumerate().filter(|(_, whole)| !**whole).map(|(at, _)| base.of(at));
-        for (&number, kept) in broken.iter().zip(kept) {
-            let replication = self.state.items.get(number).replication;
-            batch.push(replication, replication.min(self.able), kept.iter().copied());
+            |list: &[u32]| list.iter().zip(&load).map(|(all, load)| all.saturating_sub(*load)).collect();
+        (batch.limits, batch.shares) = (less(&frame.limits), less(&frame.shares));
+        let mut broken = Vec::new();
+        for (at, &number) in frame.items.iter().enumerate().filter(|(at, _)| !whole[*at]) {
+            let kept = frame.base.places.of(at).iter().copied();
+            batch.push(self.state.items.get(number).replication, frame.offered[at], kept);
+            broken.push(number);
         }
-        self.bar(&broken, batch);
-        let shared = Rc::clone(&self.places);
-        let network = Network::new(&shared, batch);
-        self.solver.solve(&network);
-        let mut places = Vec::new();
-        let within =
-            (0..len(&batch.shares)).all(|place| self.solver.taken(place) <= batch.shares[place as usize]);
-        within
-            && (0..network.items()).all(|item| {
-                places.clear();
-                self.solver.places(&network, item, &mut places);
-                self.is_within(batch.replication[item as usize], &places)
-            })
+        self.bar(&broken, &mut batch);
+        let mut mended = Lists::with_capacity(frame.items.len());
+        let solved = if broken.is_empty() {
+            Lists::with_capacity(0)
+        } else {
+            let solved = self.solve(&batch);
+            let held = solved.iter().map(<[u32]>::to_vec).collect();
+            let mut augment = Augment::new(&self.places, &batch, held);
+            augment.place_missing(Spread::TwoZones);
+            augment.place_missing(Spread::Any);
+            augment.spread();
+            augment.level(usize::MAX);
+            sorted(augment.held)
+        };
+        let mut solved = solved.iter();
+        for (at, whole) in whole.iter().enumerate() {
+            let places = if *whole { Some(frame.base.places.of(at)) } else { solved.next() };
+            mended.push(places.unwrap_or_default());
+        }
+        mended
     }
 
     /// Whether places are all that an item wants, in two zones if there are two.
     fn is_within(&self, replication: u32, places: &[u32]) -> bool {
+        len(places) == replication && !self.is_lone(places)
+    }
+
+    /// Whether several places are in one zone though there are others.
+    fn is_lone(&self, places: &[u32]) -> bool {
         let zone = |place: &u32| self.places.zone_of[*place as usize];
-        len(places) == replication
-            && (self.places.zones.len() == 1
-                || replication < 2
-                || places.first().map(zone) != places.last().map(zone))
+        places.len() > 1 && self.places.zones.len() > 1 && places.first().map(zone) == places.last().map(zone)
+    }
+
+    /// What is placed, how many items lie in one zone, what is above shares, and what moves.
+    fn rank(&self, frame: &Frame<'_>, solved: &Lists) -> Rank {
+        let mut load = vec![0_u32; frame.shares.len()];
+        solved.all.iter().for_each(|&place| load[place as usize] += 1);
+        let over =
+            load.iter().zip(&frame.shares).map(|(load, share)| u64::from(load.saturating_sub(*share))).sum();
+        let lone = solved.iter().filter(|places| self.is_lone(places)).count();
+        let moved = frame.items.iter().zip(solved.iter()).map(|(&item, places)| {
+            let current = self.current(self.state.items.get(item));
+            let kept = current.filter(|place| places.contains(place)).count();
+            places.len() - kept
+        });
+        (Reverse(solved.all.len()), lone, over, moved.sum())
     }
 
     /// What items have now, or were to have.
     fn base(&self, items: &[u32]) -> Base {
-        let mut base = Base {
-            places: Vec::with_capacity(items.len() * 3),
-            from: vec![0],
-            whole: Vec::with_capacity(items.len()),
-        };
+        let mut base =
+            Base { places: Lists::with_capacity(items.len()), whole: Vec::with_capacity(items.len()) };
         let mut found = Vec::new();
         for &number in items {
             let item = self.state.items.get(number);
-            let fits = |found: &[u32]| {
-                self.is_within(item.replication, found)
-                    && (self.state.suspects.is_empty()
-                        || found.iter().all(|&place| {
-                            let member = self.state.members.order[place as usize];
-                            !self.state.is_suspect(number, member)
-                        }))
-            };
+            let is_open =
+                |&place: &u32| !self.state.is_suspect(number, self.state.members.order[place as usize]);
+            let fits = |found: &[u32]| self.is_within(item.replication, found) && found.iter().all(is_open);
             found.clear();
             found.extend(self.current(item));
-            let mut whole = fits(&found) && item.assigned.len() == found.len();
+            let mut whole = item.assigned.len() == found.len() && fits(&found);
             let desired = self.state.desired_numbers(item);
             if !whole && !desired.is_empty() {
                 // On its way: where it goes is as good as where it is.
+                let place = |&member: &u32| self.state.members.get(member).place;
                 let mut wanted: Vec<u32> =
-                    desired.iter().map(|&member| self.state.members.get(member).place).collect();
-                wanted.retain(|&place| is_somewhere(place) && self.places.zone_of[place as usize] != NO_ZONE);
+                    desired.iter().map(place).filter(|&place| self.can_hold(place)).collect();
                 wanted.sort_unstable();
                 whole = fits(&wanted);
                 if whole || found.is_empty() {
                     found = wanted;
                 }
             }
-            base.places.extend(&found);
-            base.from.push(len(&base.places));
+            base.places.push(&found);
             base.whole.push(whole);
         }
         base
     }
 }
 
-impl Base {
-    fn of(&self, at: usize) -> &[u32] {
-        &self.places[self.from[at] as usize..self.from[at + 1] as usize]
+fn sorted(held: Vec<Vec<u32>>) -> Lists {
+    let mut lists = Lists::with_capacity(held.len());
+    for mut places in held {
+        places.sort_unstable();
+        lists.push(&places);
     }
+    lists
 }
 
 #[cfg(test)]

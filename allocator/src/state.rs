@@ -32,6 +32,19 @@ pub struct Stamp {
     pub lease: i64,
 }
 
+/// An assignment, as it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// The item's name.
+    pub item: &'a str,
+    /// The member's zone.
+    pub zone: &'a str,
+    /// The member's suffix.
+    pub suffix: &'a str,
+    /// Zero is the primary's.
+    pub slot: u32,
+}
+
 /// What is known of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -205,6 +218,16 @@ impl State {
     #[must_use]
     pub fn load(&self, zone: &str, suffix: &str) -> (u32, u32) {
         self.member(zone, suffix).map_or((0, 0), |member| (member.total, member.primaries))
+    }
+
+    /// All assignments, item by item in no order.
+    pub fn assignments(&self) -> impl Iterator<Item = Held<'_>> {
+        self.items.all().flat_map(|item| {
+            item.assigned.iter().map(|held| {
+                let member = self.members.get(held.member);
+                Held { item: &item.id, zone: &member.zone, suffix: &member.suffix, slot: held.slot }
+            })
+        })
     }
 
     /// How many items there are.

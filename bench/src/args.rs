@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     /// What one slow client does to the others of a journal
     SlowClient,
+    /// Deciding who holds what: solve times, moves, and writes to etcd, in this process alone
+    Allocator(AllocatorArgs),
     /// All of them in their quick form, into one JSON file
     Report(ReportArgs),
     /// Serves appends that do nothing
@@ -168,6 +170,16 @@ pub(crate) struct IdleArgs {
     /// Seconds over which a resting broker is watched [default: 10, quick 3]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) watch: Option<u64>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AllocatorArgs {
+    /// How many items [quick: those up to 10000]
+    #[arg(long, value_name = "N[,N]", value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000])]
+    pub(crate) items: Vec<usize>,
+    /// How many members
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) members: usize,
 }
 
 #[derive(Clone, Debug, Args)]

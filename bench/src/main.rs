@@ -12,6 +12,7 @@ use crate::args::{Cli, Command};
 use crate::output::Findings;
 use crate::setup::Setup;
 
+mod allocator;
 mod appends;
 mod args;
 mod files;
@@ -76,13 +77,14 @@ async fn command(cli: Cli) -> Result<()> {
     if let Command::Report(args) = &cli.command {
         common.quick |= !args.full;
     }
-    let setup = Setup::new(&common)?;
+    let setup = Setup::new(&common, !matches!(cli.command, Command::Allocator(_)))?;
     let findings: Vec<Findings> = match cli.command {
         Command::Appends(args) => vec![appends::run(&setup, &args).await?],
         Command::Throughput(args) => vec![throughput::run(&setup, &args).await?],
         Command::Tail(args) => vec![tail::run(&setup, &args).await?],
         Command::Idle(args) => vec![idle::run(&setup, &args).await?],
         Command::SlowClient => vec![slow_client::run(&setup).await?],
+        Command::Allocator(args) => vec![allocator::run(&setup, &args)?],
         Command::Report(args) => report::run(&setup, &args).await?,
         Command::NoopServer(_) => Vec::new(),
     };

@@ -41,7 +41,8 @@ pub(crate) struct Described {
 }
 
 impl Setup {
-    pub(crate) fn new(common: &Common) -> Result<Self> {
+    /// `measures_broker`: whether the program that is measured must be there.
+    pub(crate) fn new(common: &Common, measures_broker: bool) -> Result<Self> {
         let courant = match &common.courant {
             Some(path) => path.clone(),
             None => std::env::current_exe()
@@ -49,7 +50,7 @@ impl Setup {
                 .with_file_name("courant"),
         };
         ensure!(
-            courant.is_file(),
+            courant.is_file() || !measures_broker,
             "there is no {}: build it with `cargo build --release -p courant-cli`, or say where it is with --courant",
             courant.display()
         );

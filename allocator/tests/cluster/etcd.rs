@@ -9,6 +9,9 @@ use courant_allocator::{
 /// The value of an assignment that is consistent.
 const CONSISTENT: &[u8] = b"consistent";
 
+/// Tells a state of one key.
+pub(crate) type Fact = Box<dyn Fn(&mut State)>;
+
 #[derive(Clone, Debug)]
 struct Put {
     value: Vec<u8>,
@@ -103,14 +106,6 @@ impl Cluster {
         let stamp = self.put(text(self.keys.item(id)), Vec::new(), 0);
         self.items.insert(id.to_owned(), replication);
         self.state.put_item(id, replication, stamp);
-        self
-    }
-
-    pub(crate) fn remove_item(&mut self, id: &str) -> &mut Self {
-        self.revision += 1;
-        self.puts.remove(&text(self.keys.item(id)));
-        self.items.remove(id);
-        self.state.remove_item(id);
         self
     }
 
@@ -221,6 +216,28 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// All keys as what tells a state of them.
+    pub(crate) fn facts(&self) -> Vec<Fact> {
+        let mut facts: Vec<Fact> = Vec::new();
+        let stamp = |key: Vec<u8>| self.puts[&text(key)].stamp;
+        for ((zone, suffix), spec) in self.members.clone() {
+            let stamp = stamp(self.keys.member(&zone, &suffix));
+            facts.push(Box::new(move |state| state.put_member(&zone, &suffix, spec, stamp)));
+        }
+        for (item, replication) in self.items.clone() {
+            let stamp = stamp(self.keys.item(&item));
+            facts.push(Box::new(move |state| state.put_item(&item, replication, stamp)));
+        }
+        for (item, member, slot) in self.assignments() {
+            let consistent = self.is_consistent(&item, &member, slot);
+            let stamp = stamp(self.keys.assignment(&item, id(&member).0, id(&member).1, slot));
+            facts.push(Box::new(move |state| {
+                state.put_assignment(&item, id(&member), slot, stamp, consistent);
+            }));
+        }
+        facts
     }
 
     /// Passes until nothing is to be done and, if `marks`, everything is consistent. How many rounds that took.
