@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use courant_fragment::disk::DiskFile;
 use courant_fragment::persister::{PersisterHandle, Report};
+use courant_fragment::spool::log::Unsynced;
 use courant_fragment::spool::{ClusterId, SpoolId};
 use courant_fragment::store::Stores;
 use courant_proto::fragment::Fragment;
@@ -219,6 +220,23 @@ impl Background {
             let journal = replica.journal.clone();
             let _ = cores.send(&journal, Command::Sent { replica, attempt }).await;
         });
+    }
+
+    /// Makes durable what turns have written; the core is told when that is done, or failed.
+    pub(crate) fn sync(&self, core: usize, unsynced: Unsynced) {
+        let cores = self.cores.clone();
+        self.tasks.spawn_on(
+            async move {
+                let synced = tokio::task::spawn_blocking(move || unsynced.sync()).await;
+                let outcome = match synced {
+                    Ok(synced) => synced.map_err(|fault| fault.to_string()),
+                    Err(panic) => Err(panic.to_string()),
+                };
+                // A core that has stopped has told everybody that nothing is known.
+                let _ = cores.send_to(core, Command::Synced { outcome }).await;
+            },
+            &self.runtime,
+        );
     }
 
     /// Whether a member understands what Courant adds to the protocol.

@@ -12,12 +12,14 @@
 
 mod agree;
 pub(crate) mod command;
+mod durable;
 mod hold;
 mod journal;
 mod line;
 mod obey;
 pub(crate) mod place;
 mod run;
+mod syncs;
 mod turn;
 mod veil;
 mod wheel;

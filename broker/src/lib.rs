@@ -17,6 +17,7 @@ mod broker;
 mod cluster;
 mod config;
 mod core;
+mod durability;
 mod error;
 mod follow;
 mod fragments;
@@ -37,6 +38,8 @@ mod resolver;
 mod scratch;
 mod service;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod store_health;
 mod suspend;
 mod transaction;

@@ -19,16 +19,16 @@ use courant_proto::status::Status;
 use tokio::sync::oneshot;
 
 use super::command::{Agreed, Outcome};
+use super::durable::Owed;
 use super::journal::{self, Owned, open_head};
-use super::line::{AbortOnDrop, Line, Pipeline};
+use super::line::{AbortOnDrop, Line, Pipeline, Round};
 use super::place::Place;
 use super::run::Core;
 use super::veil::Veiled;
 use super::wheel::Due;
 use crate::replica::Replica;
-use crate::replication::local::{Head, OpenHead};
+use crate::replication::local::{Fault, Head, OpenHead, Unfollowed};
 use crate::replication::messages;
-use crate::replication::rounds::Rounds;
 use crate::replication::sync::{Agreement, GoesOn};
 
 /// Appends wait for so long, in seconds, while an agreement fails again and again; then they are told why.
@@ -50,10 +50,15 @@ impl Core {
         let attempt = self.state.next_number();
         // Streams of an earlier primary end here.
         let token = self.state.next_number();
-        let Some(owned) = self.state.journals.get_mut(journal) else { return };
+        let Some(owned) = self.state.journals.get(journal) else { return };
         if !owned.place.is_primary {
             return;
         }
+        if self.refused_for_ever(owned).is_some() {
+            // Who waits is told so in the next turn.
+            return;
+        }
+        let Some(owned) = self.state.journals.get_mut(journal) else { return };
         owned.generation = token;
         let goes_on = match (&owned.epoch, &owned.agreed_members) {
             (Some(epoch), Some(members)) if **members == *owned.place.route.members() => {
@@ -90,7 +95,9 @@ impl Core {
 
     fn wants_agreement(&self, owned: &Owned) -> bool {
         !owned.is_fenced
-            && (!owned.place.is_noted || owned.flush || owned.place.has_peers() && owned.is_unsettled(&self.log))
+            && (!owned.place.is_noted
+                || owned.flush
+                || owned.place.has_peers() && owned.is_unsettled(&self.log))
     }
 
     /// What came of an agreement.
@@ -107,31 +114,38 @@ impl Core {
         match outcome {
             Agreed::Open { epoch, base, members, links } => {
                 owned.failing_since = None;
+                owned.full = None;
                 owned.failures = 0;
                 owned.epoch = Some(epoch);
                 owned.agreed_members = Some(members);
-                let rounds = Rounds::new(links.len());
-                let told = Offset::ZERO;
-                owned.line = Line::Open(Box::new(Pipeline {
-                    attempt,
-                    links,
-                    rounds,
-                    told,
-                    is_sending: false,
-                    is_closing: false,
-                }));
+                let mut pipeline = Box::new(Pipeline::new(attempt, links));
                 // A journal goes on with an epoch where its open spool ends.
                 let end = owned.spool(&self.log).map_or(base, Spool::end);
                 owned.floor = owned.floor.max(base);
-                owned.veil.commit(end);
-                owned.replica.index.raise_head(end);
+                let is_synced = self.state.syncs.is_done(owned.synced_by) || !owned.level().is_fsync();
+                if is_synced {
+                    owned.veil.commit(end);
+                    owned.replica.index.raise_head(end);
+                } else {
+                    // All peers hold it on their disks, and ours has yet to.
+                    pipeline.answered_by_peers(Round::of_peers(end, owned.replica.spec().fragment.codec));
+                }
+                owned.line = Line::Open(pipeline);
+                let synced_by = owned.synced_by;
                 if !owned.place.is_noted {
                     self.background.note_route(replica, &owned.place);
+                }
+                if !is_synced {
+                    self.owe(synced_by, Owed::Round { replica: Arc::clone(replica), attempt });
                 }
                 self.show(journal);
                 self.tell_watermark(journal);
                 if !self.state.wheel.has(journal, Due::Rest) {
-                    self.state.wheel.set(journal, Due::Rest, now.secs().saturating_add(super::turn::REST_SECONDS));
+                    self.state.wheel.set(
+                        journal,
+                        Due::Rest,
+                        now.secs().saturating_add(super::turn::REST_SECONDS),
+                    );
                 }
                 self.flush_if_wanted(journal);
             }
@@ -153,7 +167,18 @@ impl Core {
                     self.try_again(journal);
                 }
             }
+            Agreed::Full(why) => {
+                owned.failing_since.get_or_insert(now.secs());
+                tracing::debug!(%journal, why, "no agreement for want of room");
+                let full = tonic::Status::resource_exhausted(format!(
+                    "{why}; nothing was committed, try again when the disk has room and works"
+                ));
+                owned.answer_all(|_| Outcome::Fault(full.clone()));
+                owned.full = Some(full);
+                self.try_again(journal);
+            }
             Agreed::Unavailable(why) => {
+                owned.full = None;
                 let since = *owned.failing_since.get_or_insert(now.secs());
                 if !owned.place.has_peers() || now.secs().saturating_sub(since) >= PATIENCE {
                     let fault = tonic::Status::unavailable(format!(
@@ -262,6 +287,16 @@ impl Core {
             self.agree_if_wanted(journal);
             return;
         }
+        self.close_if_done(journal);
+    }
+
+    /// Settles what was answered, and ends a pipeline that was to end when all is.
+    pub(super) fn settle_and_close(&mut self, journal: &JournalName) {
+        self.settle(journal);
+        self.close_if_done(journal);
+    }
+
+    fn close_if_done(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         if let Line::Open(pipeline) = &owned.line
             && pipeline.is_closing
@@ -289,11 +324,15 @@ impl Core {
         let mut settled = false;
         loop {
             let Some(owned) = self.state.journals.get_mut(journal) else { return };
-            let Some(round) = owned.line.pipeline().and_then(|pipeline| pipeline.rounds.next_committed()) else {
+            let Some(round) = owned.line.pipeline().and_then(|pipeline| pipeline.rounds.next_committed())
+            else {
                 break;
             };
             settled = true;
             owned.veil.commit(round.end);
+            if round.group.verdicts.is_empty() {
+                owned.replica.index.raise_head(round.end);
+            }
             self.show(journal);
             // Readers first: whoever is told that it is committed finds it.
             journal::answer(round.group, round.waiting, &round.before, round.codec);
@@ -346,19 +385,19 @@ impl Core {
         replica: &Arc<Replica>,
         attempt: u64,
         (epoch, begin, registers): (u64, Offset, Registers),
-        reply: oneshot::Sender<Result<OpenHead, String>>,
+        reply: oneshot::Sender<Result<OpenHead, Fault>>,
     ) {
         let journal = &replica.journal;
         let owned = self.state.journals.get(journal).filter(|owned| owned.is(replica));
-        let awaited = owned.is_some_and(|owned| matches!(owned.line, Line::Agreeing { attempt: a, .. } if a == attempt));
+        let awaited = owned
+            .is_some_and(|owned| matches!(owned.line, Line::Agreeing { attempt: a, .. } if a == attempt));
         if !awaited {
-            let _ = reply.send(Err("the agreement was given up".to_owned()));
+            let _ = reply.send(Err(Fault::Unfollowed(Unfollowed::Superseded)));
             return;
         }
         self.cut_above(journal, begin);
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
-        let identity =
-            Identity { journal: journal.clone(), create_revision: replica.create_revision, epoch };
+        let identity = Identity { journal: journal.clone(), create_revision: replica.create_revision, epoch };
         let codec = replica.spec().fragment.codec;
         let opening = Opening { identity, begin, codec, registers };
         let open = owned.spool;
@@ -376,13 +415,18 @@ impl Core {
                 if let Some(completed) = completed {
                     self.completed(journal, completed);
                 }
-                let head = self.log.spool(opened).map(open_head);
-                let _ = reply.send(head.ok_or_else(|| "the spool is gone".to_owned()));
+                let Some(head) = self.log.spool(opened).map(open_head) else {
+                    let _ = reply.send(Err(Fault::Elsewhere));
+                    return;
+                };
+                // Everything below its begin counts from now on, so all of it has to be on the disk.
+                let synced_by = self.keep(journal);
+                self.owe(synced_by, Owed::Entered { reply, head });
             }
             Err(fault) => {
                 tracing::warn!(%journal, %fault, "cannot begin an epoch");
                 // It stays recorded; the next agreement begins another.
-                let _ = reply.send(Err(super::turn::refused(&fault).message().to_owned()));
+                let _ = reply.send(Err(Fault::Disk(fault.to_string())));
             }
         }
     }
@@ -390,7 +434,8 @@ impl Core {
     /// The open spool of a journal was closed with content. The persister takes it on when all of it is committed.
     pub(super) fn completed(&mut self, journal: &JournalName, completed: courant_fragment::spool::SpoolId) {
         self.metrics.spool_completed();
-        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed)) {
+        if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed))
+        {
             owned.pending.push(completed);
             owned.veil.hide(Veiled::Completed { spool: completed, end: spool.end(), sum: spool.sum() });
         }

@@ -18,10 +18,10 @@ use super::place::Place;
 use crate::append::group::Ask;
 use crate::append::receive::Content;
 use crate::recovery::Adoptable;
-use crate::replica::Replica;
 use crate::recovery::Rejudged;
+use crate::replica::Replica;
 use crate::replication::link::Link;
-use crate::replication::local::{Filling, Following, Head, OpenHead, Piece, Taking, Unfollowed};
+use crate::replication::local::{Fault, Filling, Following, Head, OpenHead, Piece, Taking, Unfollowed};
 
 /// One message in a core's mailbox.
 #[derive(Debug)]
@@ -49,18 +49,12 @@ pub(crate) enum Command {
         epoch: u64,
         begin: Offset,
         registers: Registers,
-        reply: oneshot::Sender<Result<OpenHead, String>>,
+        reply: oneshot::Sender<Result<OpenHead, Fault>>,
     },
     /// What came of an agreement.
     Agreed { replica: Arc<Replica>, attempt: u64, outcome: Agreed },
     /// A peer has answered so many rounds more, and may have failed then.
-    Answered {
-        replica: Arc<Replica>,
-        attempt: u64,
-        peer: usize,
-        answered: u64,
-        failure: Option<String>,
-    },
+    Answered { replica: Arc<Replica>, attempt: u64, peer: usize, answered: u64, failure: Option<String> },
     /// Content of a round that was not in memory has been handed to all connections.
     Sent { replica: Arc<Replica>, attempt: u64 },
     /// A pipeline that was to end has had its time.
@@ -97,6 +91,8 @@ pub(crate) enum Command {
         to: Offset,
         reply: oneshot::Sender<Vec<Piece>>,
     },
+    /// The sync that was under way has ended.
+    Synced { outcome: Result<(), String> },
     /// Still alive?
     Beat { reply: oneshot::Sender<()> },
 }
@@ -120,6 +116,8 @@ pub(crate) enum Agreed {
     Refused { floor: Offset },
     /// Somebody could not be reached, or something has changed; it may pass.
     Unavailable(String),
+    /// A member's disk refuses, and which; it may pass.
+    Full(String),
 }
 
 /// The first store of a journal does not work, and why.

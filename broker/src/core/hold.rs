@@ -20,6 +20,7 @@ use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 
 use super::command::Outcome;
+use super::durable::Owed;
 use super::journal::{Owned, extent};
 use super::place::Place;
 use super::run::Core;
@@ -122,18 +123,16 @@ impl Core {
         }
         if let Some(spool) = owned.spool(&self.log) {
             committed = committed.min(spool.end());
-            owned.replica.index.raise_head(committed);
             if spool.length() > 0 {
                 owned.veil.hide(Veiled::Grown { extent: extent(spool), tail: Vec::new() });
-                if !owned.place.has_peers() {
-                    // Content of the process before is closed soon, whatever its interval was.
-                    self.state.wheel.set(&journal, Due::Flush, self.clock.now().secs());
-                }
             }
         }
-        owned.veil.commit(committed);
+        let is_here = owned.spool.is_some();
+        let replica = Arc::clone(&owned.replica);
         self.state.journals.insert(journal.clone(), Box::new(owned));
-        self.show(&journal);
+        // What nobody synced is shown to nobody, in a journal whose readers rely on that.
+        let synced_by = if is_here { self.keep(&journal) } else { 0 };
+        self.owe(synced_by, Owed::Shown { replica, committed });
         self.agree_if_wanted(&journal);
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Owned {
     /// Since when agreements have been failing, in Unix seconds, and how many did.
     pub(super) failing_since: Option<i64>,
     pub(super) failures: u32,
+    /// What appends are told at once while agreements fail for want of room.
+    pub(super) full: Option<tonic::Status>,
     /// Whether nothing that was committed can lie behind the head of the spool.
     pub(super) certain: bool,
     pub(super) floor: Offset,
@@ -58,6 +60,8 @@ pub(super) struct Owned {
     /// What is in the log and not shown yet.
     pub(super) veil: Veil,
     pub(super) line: Line,
+    /// The sync that covers all that was written of it, where that has to be on the disk.
+    pub(super) synced_by: u64,
     /// Of the streams that may change the journal.
     pub(super) generation: u64,
     /// What the stream of the primary wants done.
@@ -100,11 +104,13 @@ impl Owned {
             is_fenced: false,
             failing_since: None,
             failures: 0,
+            full: None,
             certain: true,
             floor: Offset::ZERO,
             pending: Vec::new(),
             veil: Veil::default(),
             line: Line::Idle,
+            synced_by: 0,
             generation: 0,
             taken: VecDeque::new(),
             queue: VecDeque::new(),
@@ -132,7 +138,6 @@ impl Owned {
             },
             registers: spool.map(|spool| spool.registers().clone()).unwrap_or_default(),
             agreed: self.line.is_open(),
-            must_agree: self.place.has_peers() || spool.is_none(),
             floor: self.floor,
         }
     }

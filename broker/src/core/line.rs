@@ -66,6 +66,21 @@ pub(super) struct Round {
     pub(super) end: Offset,
 }
 
+impl Round {
+    /// The journal as all peers hold it, up to an offset.
+    pub(super) fn of_peers(end: Offset, codec: Codec) -> Self {
+        let group = Group {
+            roll: None,
+            verdicts: Vec::new(),
+            begin: end,
+            end,
+            registers: None,
+            registers_at: Vec::new(),
+        };
+        Self { group, waiting: Vec::new(), before: Registers::default(), codec, end }
+    }
+}
+
 impl Line {
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open(_))
@@ -80,6 +95,26 @@ impl Line {
 }
 
 impl Pipeline {
+    /// A pipeline without rounds. The disk of this broker is a peer like the others, and the last of them.
+    pub(super) fn new(attempt: u64, links: Vec<Link>) -> Self {
+        let rounds = Rounds::new(links.len() + 1);
+        Self { attempt, links, rounds, told: Offset::ZERO, is_sending: false, is_closing: false }
+    }
+
+    /// The disk of this broker answers for the next round.
+    pub(super) fn disk_answered(&mut self) {
+        // It is asked for each round once.
+        let _ = self.rounds.answered(self.links.len(), 1);
+    }
+
+    /// A round that the peers need not be sent, as they have all that it consists of.
+    pub(super) fn answered_by_peers(&mut self, round: Round) {
+        self.rounds.sent(round, 0);
+        for peer in 0..self.links.len() {
+            let _ = self.rounds.answered(peer, 1);
+        }
+    }
+
     /// Whether another round may be decided.
     pub(super) fn has_room(&self) -> bool {
         !self.is_closing

@@ -13,6 +13,7 @@ use courant_proto::offset::Offset;
 use courant_proto::time::Timestamp;
 use tokio::sync::oneshot;
 
+use super::durable::{Owed, unsafe_to_write};
 use super::journal::{Owned, extent, open_head};
 use super::run::Core;
 use super::turn::end_of;
@@ -32,6 +33,8 @@ pub(super) struct StagedStep {
     completed: Option<SpoolId>,
     grown: Option<(LocalExtent, Vec<bytes::Bytes>)>,
     committed: Offset,
+    /// The disk has to have it before it is answered.
+    durable: bool,
     reply: Option<oneshot::Sender<Result<(), Fault>>>,
 }
 
@@ -75,9 +78,8 @@ impl Core {
     ) -> Result<Following, Unfollowed> {
         let number = self.state.next_number();
         let owned = self.state.journals.get_mut(journal);
-        let owned = owned.filter(|owned| {
-            owned.replica.create_revision == create_revision && !owned.place.is_primary
-        });
+        let owned =
+            owned.filter(|owned| owned.replica.create_revision == create_revision && !owned.place.is_primary);
         let owned = owned.ok_or(Unfollowed::NotHeld)?;
         match token {
             Some(token) if token != owned.generation => return Err(Unfollowed::Superseded),
@@ -96,6 +98,12 @@ impl Core {
         });
         if !is_current {
             refuse(taking.reply, Fault::Unfollowed(Unfollowed::Superseded));
+            return;
+        }
+        if let Some(why) = self.state.syncs.failed()
+            && self.state.journals.get(journal).is_some_and(|owned| owned.level().is_fsync())
+        {
+            refuse(taking.reply, Fault::Disk(unsafe_to_write(why)));
             return;
         }
         if let Step::Roll { cut: true, begin, .. } = taking.step
@@ -130,6 +138,8 @@ impl Core {
             let _ = reply.send(Err(Fault::Elsewhere));
             return;
         }
+        // The stream, or the agreement, that it is for waits for the disk before it goes on.
+        let durable = owned.level().is_fsync();
         let mut turn = self.log.turn();
         let mut completed = None;
         let opening = Opening { identity, begin: at, codec, registers: registers.clone() };
@@ -143,8 +153,7 @@ impl Core {
         };
         let written = spool.and_then(|spool| {
             let (source, _) = source(&content, length);
-            let commit =
-                Commit { content: source, registers: Some(&registers), now, digest: None, durable: false };
+            let commit = Commit { content: source, registers: Some(&registers), now, digest: None, durable };
             turn.commit(spool, commit)?;
             turn.write()?;
             Ok(spool)
@@ -152,6 +161,9 @@ impl Core {
         match written {
             Ok(spool) => {
                 owned.spool = Some(spool);
+                if durable {
+                    owned.synced_by = self.state.syncs.covering();
+                }
                 if let Some(completed) = completed {
                     self.completed(journal, completed);
                 }
@@ -179,9 +191,10 @@ impl Core {
         (from, to): (Offset, Offset),
     ) -> Vec<Piece> {
         let (spools, created) = match (self.state.journals.get(journal), self.state.rested.get(journal)) {
-            (Some(owned), _) => {
-                (owned.pending.iter().copied().chain(owned.spool).collect::<Vec<_>>(), owned.replica.create_revision)
-            }
+            (Some(owned), _) => (
+                owned.pending.iter().copied().chain(owned.spool).collect::<Vec<_>>(),
+                owned.replica.create_revision,
+            ),
             (None, Some(rested)) => {
                 (rested.pending.iter().copied().chain(rested.spool).collect(), rested.create_revision)
             }
@@ -213,7 +226,8 @@ impl Core {
 
     /// A step lies in the log: it is shown as far as it is committed, and answered.
     pub(super) fn obeyed(&mut self, step: StagedStep) {
-        let StagedStep { journal, spool, completed, grown, committed, reply, .. } = step;
+        let StagedStep { journal, spool, completed, grown, committed, durable, reply, .. } = step;
+        let grown_nothing = grown.is_none();
         if let Some(completed) = completed {
             self.completed(&journal, completed);
         }
@@ -235,8 +249,19 @@ impl Core {
                 self.show(&journal);
             }
         }
+        let synced_by = match self.state.journals.get_mut(&journal) {
+            // A spool that begins an epoch makes everything below it count.
+            Some(_) if durable && grown_nothing => self.keep(&journal),
+            Some(owned) => {
+                if durable {
+                    owned.synced_by = self.state.syncs.covering();
+                }
+                if owned.level().is_fsync() { owned.synced_by } else { 0 }
+            }
+            None => 0,
+        };
         if let Some(reply) = reply {
-            let _ = reply.send(Ok(()));
+            self.owe(synced_by, Owed::Step { reply });
         }
     }
 
@@ -255,14 +280,8 @@ impl Core {
     pub(super) fn cut_above(&mut self, journal: &JournalName, at: Offset) -> bool {
         let Some(owned) = self.state.journals.get_mut(journal) else { return true };
         let above = |spool: &SpoolId| self.log.spool(*spool).is_some_and(|spool| spool.end() > at);
-        let cuts: Vec<(SpoolId, Offset)> = owned
-            .pending
-            .iter()
-            .copied()
-            .chain(owned.spool)
-            .filter(above)
-            .map(|spool| (spool, at))
-            .collect();
+        let cuts: Vec<(SpoolId, Offset)> =
+            owned.pending.iter().copied().chain(owned.spool).filter(above).map(|spool| (spool, at)).collect();
         if cuts.is_empty() {
             return true;
         }
@@ -283,13 +302,14 @@ impl Owned {
         staged: &mut Vec<StagedStep>,
         now: Timestamp,
     ) -> bool {
+        let durable = self.level().is_fsync();
         let mut open = self.spool;
         while let Some(taking) = self.taken.pop_front() {
             if taking.generation != self.generation {
                 refuse(taking.reply, Fault::Unfollowed(Unfollowed::Superseded));
                 continue;
             }
-            match self.stage_step(turn, open, &taking, now) {
+            match self.stage_step(turn, open, &taking, (now, durable)) {
                 Ok((spool, completed, grown)) => {
                     open = spool.or(open);
                     staged.push(StagedStep {
@@ -299,6 +319,8 @@ impl Owned {
                         completed,
                         grown,
                         committed: taking.committed,
+                        // A message without content or spool waits for those before it, and asks for nothing more.
+                        durable: durable && spool.is_some(),
                         reply: taking.reply,
                     });
                 }
@@ -316,13 +338,16 @@ impl Owned {
         false
     }
 
-    #[expect(clippy::type_complexity, reason = "what a step changes: the spool, the one before it, what is to be shown")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "what a step changes: the spool, the one before it, what is to be shown"
+    )]
     fn stage_step(
         &self,
         turn: &mut LogTurn<'_>,
         open: Option<SpoolId>,
         taking: &Taking,
-        now: Timestamp,
+        (now, durable): (Timestamp, bool),
     ) -> Result<(Option<SpoolId>, Option<SpoolId>, Option<(LocalExtent, Vec<bytes::Bytes>)>), NotStaged> {
         match &taking.step {
             Step::Nothing => Ok((None, None, None)),
@@ -335,7 +360,7 @@ impl Owned {
                     registers: registers.as_ref(),
                     now,
                     digest: Some(digest.clone()),
-                    durable: false,
+                    durable,
                 };
                 turn.commit(open, commit)?;
                 Ok((Some(open), None, turn.spool(open).map(|spool| (extent(spool), tail))))

@@ -17,9 +17,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{AppendJob, Command, Outcome, Unhealthy};
+use super::durable::Owed;
 use super::hold::Rested;
 use super::journal::{Owned, Waiting};
 use super::line::Line;
+use super::syncs::Syncs;
 use super::turn;
 use super::veil::Veiled;
 use super::wheel::{Due, Wheel};
@@ -43,7 +45,7 @@ const ROLL_AGAIN: i64 = 5;
 
 /// One core. [`Core::run`] is its thread's work.
 pub struct Core {
-    number: usize,
+    pub(super) number: usize,
     mailbox: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
     pub(super) log: SpoolLog,
@@ -74,6 +76,8 @@ pub(super) struct State {
     backlog: Vec<SpoolId>,
     /// What was told of journals that are not here at all, until they are.
     pub(super) tokens: HashMap<JournalName, u64>,
+    /// What waits for the disk.
+    pub(super) syncs: Syncs<Owed>,
     /// Given out to agreements and generations.
     numbers: u64,
 }
@@ -119,6 +123,7 @@ impl Core {
             self.due();
             self.offer_backlog();
             self.turn();
+            self.sync();
             // Connections of this core come next: what they bring is one group of the turn after.
             tokio::task::yield_now().await;
         }
@@ -183,6 +188,7 @@ impl Core {
                 self.seal();
                 let _ = done.send(());
             }
+            Command::Synced { outcome } => self.synced(outcome),
             Command::Beat { reply } => {
                 let _ = reply.send(());
             }
@@ -393,15 +399,18 @@ impl Core {
                     metrics::set_head(gauge, end);
                     let is_open = owned.spool == Some(spool);
                     let first = self.log.spool(spool).filter(|_| is_open).and_then(Spool::first_append);
-                    let deadline =
-                        first.and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
+                    let deadline = first.and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
                     if let Some(deadline) = deadline.filter(|_| end > begin)
                         && !self.state.wheel.has(journal, Due::Flush)
                     {
                         self.state.wheel.set(journal, Due::Flush, deadline);
                     }
                     if !self.state.wheel.has(journal, Due::Rest) {
-                        self.state.wheel.set(journal, Due::Rest, now.secs().saturating_add(turn::REST_SECONDS));
+                        self.state.wheel.set(
+                            journal,
+                            Due::Rest,
+                            now.secs().saturating_add(turn::REST_SECONDS),
+                        );
                     }
                 }
                 Some(Veiled::Completed { spool, sum, .. }) => {

@@ -19,6 +19,7 @@ use courant_proto::time::Timestamp;
 use tonic::Status;
 
 use super::command::Outcome;
+use super::durable::{Owed, unsafe_to_write};
 use super::journal::{self, Owned, Waiting};
 use super::line::{Line, Round};
 use super::obey::StagedStep;
@@ -26,6 +27,7 @@ use super::run::Core;
 use super::veil::Veiled;
 use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
+use crate::durability::Level;
 use crate::metrics::Commits;
 use crate::replication::messages::{self, Payload, Rolling};
 
@@ -57,6 +59,8 @@ struct StagedGroup {
     file: Option<(Arc<dyn DiskFile>, u64)>,
     /// The registers before the group.
     before: Registers,
+    /// The disk has to have it before it counts.
+    durable: bool,
 }
 
 impl Core {
@@ -96,7 +100,16 @@ impl Core {
                 owned.answer_all(|_| Outcome::Fault(not_held()));
                 continue;
             }
+            if let Some(why) = self.state.syncs.failed().filter(|_| owned.level().is_fsync()) {
+                let refused =
+                    Status::resource_exhausted(format!("{}; nothing was committed", unsafe_to_write(why)));
+                owned.answer_all(|_| Outcome::Fault(refused.clone()));
+                continue;
+            }
             if let Line::Agreeing { .. } = owned.line {
+                if let Some(full) = owned.full.clone() {
+                    owned.answer_all(|_| Outcome::Fault(full.clone()));
+                }
                 continue;
             }
             let mut quiet = true;
@@ -233,6 +246,7 @@ impl Core {
             tail,
             file,
             before,
+            durable,
         } = one;
         if let Some(completed) = completed {
             self.completed(&journal, completed);
@@ -274,6 +288,18 @@ impl Core {
             }
         }
         pipeline.rounds.sent(round, length);
+        let attempt = pipeline.attempt;
+        if durable {
+            owned.synced_by = self.state.syncs.covering();
+        }
+        if self.state.syncs.is_done(owned.synced_by) || self.state.syncs.failed().is_some() {
+            // After a failure only journals get here that need no disk.
+            pipeline.disk_answered();
+        } else {
+            // Also one that needs no disk itself comes behind those that do.
+            let (synced_by, replica) = (owned.synced_by, Arc::clone(&owned.replica));
+            self.state.syncs.wait(synced_by, Owed::Round { replica, attempt });
+        }
         if let Some(extent) = grown {
             owned.veil.hide(Veiled::Grown { extent, tail });
         }
@@ -308,6 +334,7 @@ fn stage(
     }
     let mut tail = Vec::new();
     let mut taken = None;
+    let durable = Level::of(spec).is_fsync();
     if group.end > group.begin {
         // A group with content was decided in an epoch that has begun, and an epoch begins with a spool.
         let open = spool.or(owned.spool).ok_or(Error::UnknownSpool(SpoolId(0)))?;
@@ -317,11 +344,11 @@ fn stage(
         {
             taken = Some((Arc::clone(file), ask.length));
             let content = Source::File { file: &**file, length: ask.length };
-            turn.commit(open, Commit { content, registers, now, digest: None, durable: false })
+            turn.commit(open, Commit { content, registers, now, digest: None, durable })
         } else {
             tail = journal::gather(&group, waiting);
             let content = Source::Memory(&tail);
-            turn.commit(open, Commit { content, registers, now, digest: None, durable: false })
+            turn.commit(open, Commit { content, registers, now, digest: None, durable })
         };
         match committed {
             Ok(_) => spool = Some(open),
@@ -359,6 +386,7 @@ fn stage(
         tail,
         file: taken,
         before,
+        durable: durable && is_grown,
     })
 }
 

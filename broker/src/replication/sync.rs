@@ -121,13 +121,36 @@ struct Epoch {
 /// Why there was no agreement: a reason that may pass, or that the record of the journal has changed.
 enum Failure {
     Changed,
-    Refused { floor: Offset },
-    Passing { peer: Option<ProcessId>, why: String },
+    Refused {
+        floor: Offset,
+    },
+    Passing {
+        peer: Option<ProcessId>,
+        why: String,
+    },
+    /// A disk refuses.
+    Full(String),
 }
 
 impl Failure {
     fn passing(why: impl ToString) -> Self {
         Self::Passing { peer: None, why: why.to_string() }
+    }
+
+    /// What our own core could not do.
+    fn here(fault: Fault) -> Self {
+        match fault {
+            Fault::Disk(why) => Self::Full(why),
+            Fault::Elsewhere | Fault::Unfollowed(_) => Self::passing("the agreement was given up"),
+        }
+    }
+
+    /// What a peer answered. One that has no room is as reachable as any other.
+    fn answered(peer: &ProcessId, status: &tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::ResourceExhausted => Self::Full(format!("broker {peer}: {}", status.message())),
+            _ => Self::of(peer, status.message()),
+        }
     }
 
     fn of(peer: &ProcessId, why: impl ToString) -> Self {
@@ -158,6 +181,7 @@ pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agree
                 }
                 return Agreed::Unavailable(why);
             }
+            Err(Failure::Full(why)) => return Agreed::Full(why),
         }
     }
     Agreed::Unavailable("the lineage of the journal keeps changing".to_owned())
@@ -244,7 +268,8 @@ impl Syncing {
             let status = Status::from_wire(head.status).map_or("an unknown status", Status::name);
             return Err(Failure::passing(format!("broker {} answers {status}", peer.id)));
         }
-        let offset = |value| Offset::new(value).ok_or_else(|| Failure::of(&peer.id, "it tells of a negative offset"));
+        let offset =
+            |value| Offset::new(value).ok_or_else(|| Failure::of(&peer.id, "it tells of a negative offset"));
         let open = if head.end == 0 && head.epoch == 0 && !head.known {
             None
         } else {
@@ -313,7 +338,9 @@ impl Syncing {
                 store_end: self.agreement.store_end,
             };
             match agree::agree(record.as_ref(), &wish, asked) {
-                agree::Agreed::At { after, base, registers, source } => break (after, base, registers, source),
+                agree::Agreed::At { after, base, registers, source } => {
+                    break (after, base, registers, source);
+                }
                 agree::Agreed::Refuse { floor } => return Err(Failure::Refused { floor }),
                 agree::Agreed::Ask(members) => {
                     let peers = members.into_iter().filter_map(|id| {
@@ -361,7 +388,8 @@ impl Syncing {
         }
         while at < base {
             let piece = timeout(FETCHED, next_piece(&mut fetched)).await;
-            let piece = piece.map_err(|_| Failure::of(&told.id, "it stopped sending what was fetched from it"))?;
+            let piece =
+                piece.map_err(|_| Failure::of(&told.id, "it stopped sending what was fetched from it"))?;
             let piece = piece.map_err(|status| Failure::of(&told.id, status.message()))?;
             let length: u64 = piece.iter().map(|chunk| chunk.len() as u64).sum();
             if length == 0 {
@@ -402,8 +430,8 @@ impl Syncing {
         self.send(command).await?;
         match answer.await {
             Ok(Ok(head)) => Ok(head),
-            Ok(Err(Fault::Disk(why))) => Err(Failure::passing(why)),
-            Ok(Err(_)) | Err(_) => Err(Failure::passing("the agreement was given up")),
+            Ok(Err(fault)) => Err(Failure::here(fault)),
+            Err(_) => Err(Failure::passing("the agreement was given up")),
         }
     }
 
@@ -419,7 +447,8 @@ impl Syncing {
             reply,
         };
         self.send(command).await?;
-        answer.await.map_err(|_| Failure::passing("this broker is stopping"))?.map_err(Failure::passing)
+        let entered = answer.await.map_err(|_| Failure::passing("this broker is stopping"))?;
+        entered.map_err(Failure::here)
     }
 
     /// Opens a stream to each peer that is Courant's, and waits until all have agreed.
@@ -456,7 +485,11 @@ impl Syncing {
             Err(Failure::passing(format!("broker {} answers {status}", peer.id)))
         });
         let streams = try_join_all(streams).await?;
-        Ok(streams.into_iter().enumerate().map(|(number, stream)| self.listen(stream, number, true)).collect())
+        Ok(streams
+            .into_iter()
+            .enumerate()
+            .map(|(number, stream)| self.listen(stream, number, true))
+            .collect())
     }
 
     /// Opens a stream to each peer of another make and follows its repairs: all roll to the greatest end.
@@ -491,7 +524,8 @@ impl Syncing {
                     Ok(Status::Ok) => {}
                     Ok(Status::ProposalMismatch) => {
                         let end = answer.fragment.and_then(|fragment| Offset::new(fragment.end));
-                        let end = end.ok_or_else(|| Failure::of(&peer.id, "its mismatch tells of no fragment"))?;
+                        let end =
+                            end.ok_or_else(|| Failure::of(&peer.id, "its mismatch tells of no fragment"))?;
                         base = base.max(end);
                         again = true;
                     }
@@ -505,7 +539,11 @@ impl Syncing {
             proposal = Proposal::empty_at(base, self.agreement.codec);
             for (stream, peer) in streams.iter().zip(&foreign) {
                 let message = propose(journal, &proposal, registers, true);
-                stream.sender.send(message).await.map_err(|_| Failure::of(&peer.id, "it ended the stream"))?;
+                stream
+                    .sender
+                    .send(message)
+                    .await
+                    .map_err(|_| Failure::of(&peer.id, "it ended the stream"))?;
             }
         }
         Err(Failure::passing("members of another make do not agree on where the journal ends"))
@@ -515,7 +553,7 @@ impl Syncing {
         let (sender, requests) = mpsc::channel(link::QUEUE);
         sender.send(first).await.map_err(|_| Failure::passing("a queue closed early"))?;
         let responses = self.background.peers.replicate(&peer.endpoint, requests).await;
-        let responses = responses.map_err(|status| Failure::of(&peer.id, status.message()))?;
+        let responses = responses.map_err(|status| Failure::answered(&peer.id, &status))?;
         Ok(Opened { peer: peer.id.clone(), sender, responses })
     }
 
@@ -557,7 +595,7 @@ struct Opened {
 async fn answered(stream: &mut Opened, peer: &Peer) -> Result<wire::ReplicateResponse, Failure> {
     match timeout(ATTACHED, stream.responses.message()).await {
         Err(_) => Err(Failure::of(&peer.id, "it did not agree in time")),
-        Ok(Err(status)) => Err(Failure::of(&peer.id, status.message())),
+        Ok(Err(status)) => Err(Failure::answered(&peer.id, &status)),
         Ok(Ok(None)) => Err(Failure::of(&peer.id, "it ended the stream without an answer")),
         Ok(Ok(Some(answer))) => Ok(answer),
     }

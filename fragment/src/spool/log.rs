@@ -273,6 +273,14 @@ impl SpoolLog {
         taken
     }
 
+    /// Asks of what a spool holds by now what a durable commit asks of it, though no commit said so.
+    pub fn rest_on(&mut self, spool: SpoolId) {
+        if self.spools.contains_key(&spool) {
+            self.durable.push(spool);
+            self.keep_unsynced();
+        }
+    }
+
     /// The turn was written: collects what its durable commits rest on. That is all of their spools, also what was
     /// committed to them by turns that asked for nothing.
     fn keep_unsynced(&mut self) {
