@@ -4,7 +4,7 @@ use crate::Complaint;
 use crate::tree::Tree;
 
 /// All the arrows there are, from each crate's folder to those it may import. A crate that has no row may not exist.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("proto", &[]),
     ("registry", &[]),
     ("keyspace", &[]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("cli", LIBRARIES),
     ("examples", &["client", "message", "consumer", "proto"]),
     ("tests", EVERYTHING),
+    ("tests/interop", &["proto"]),
     ("bench", EVERYTHING),
     ("", &[]),
 ];
