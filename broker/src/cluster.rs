@@ -1,6 +1,7 @@
 //! The `courant.Cluster` service: what operators ask of any broker. It changes nothing, and asks no peer.
 
 mod members;
+mod unsettled;
 
 use std::sync::Arc;
 
@@ -30,13 +31,37 @@ impl Broker {
     }
 }
 
+impl ClusterGrpc {
+    /// Looks at the whole picture, on a thread that no journal waits for.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let shared = Arc::clone(&self.0);
+        let looking = tokio::task::spawn_blocking(move || look(&shared));
+        looking.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
 #[tonic::async_trait]
 impl Cluster for ClusterGrpc {
     async fn members(
         &self,
         _request: Request<courant::MembersRequest>,
     ) -> Result<Response<courant::MembersResponse>, Status> {
-        Ok(Response::new(members(&self.0)))
+        self.look(members).await
+    }
+
+    async fn unsettled(
+        &self,
+        _request: Request<courant::UnsettledRequest>,
+    ) -> Result<Response<courant::UnsettledResponse>, Status> {
+        self.look(|shared| {
+            let space = shared.space();
+            let header = Some((&space.unrouted(&shared.config.id)).into());
+            courant::UnsettledResponse { header, journals: unsettled::unsettled(&space) }
+        })
+        .await
     }
 
     async fn lineage(

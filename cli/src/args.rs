@@ -256,6 +256,9 @@ pub(crate) struct ListArgs {
     /// Add a column with the replication factor
     #[arg(long)]
     pub(crate) rf: bool,
+    /// Add a column with what is amiss with the replicas, if something is
+    #[arg(long)]
+    pub(crate) state: bool,
     /// Add a column with the first fragment store
     #[arg(long)]
     pub(crate) stores: bool,

@@ -56,7 +56,10 @@ impl Session {
     }
 
     /// The journals that a selector matches, of which there must be some.
-    pub(crate) async fn select(&self, selector: wire::LabelSelector) -> Result<Vec<list_response::Journal>, Failure> {
+    pub(crate) async fn select(
+        &self,
+        selector: wire::LabelSelector,
+    ) -> Result<Vec<list_response::Journal>, Failure> {
         let listing = self
             .client
             .list(selector)

@@ -1,6 +1,8 @@
 //! What operators ask of a cluster: who its brokers are, and who held a journal last. Courant's brokers alone answer it.
 
-use courant_proto::wire::courant::{LineageRequest, LineageResponse, MembersRequest, MembersResponse};
+use courant_proto::wire::courant::{
+    LineageRequest, LineageResponse, MembersRequest, MembersResponse, UnsettledRequest, UnsettledResponse,
+};
 
 use crate::{Client, Error, check};
 
@@ -23,6 +25,20 @@ impl Client {
         let response = self.answer("Members", self.transport.members(MembersRequest {})).await?;
         if response.header.is_none() {
             return Err(Error::malformed("Members", "expected Header"));
+        }
+        Ok(response)
+    }
+
+    /// The journals whose replicas are not what is wanted of them, or not in step. After a change of specs or members it is empty once
+    /// the cluster has come to rest.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::members`].
+    pub async fn unsettled(&self) -> Result<UnsettledResponse, Error> {
+        let response = self.answer("Unsettled", self.transport.unsettled(UnsettledRequest {})).await?;
+        if response.header.is_none() {
+            return Err(Error::malformed("Unsettled", "expected Header"));
         }
         Ok(response)
     }

@@ -14,7 +14,7 @@
 //! | [`Client::apply`] | creates, updates and deletes journals |
 //! | [`Client::fragments`], [`Client::fragment_pages`] | the fragments of a journal |
 //! | [`Client::store_health`] | whether a fragment store works |
-//! | [`Client::members`], [`Client::lineage`] | the brokers of a cluster, and who held a journal last; of Courant's brokers alone |
+//! | [`Client::members`], [`Client::unsettled`], [`Client::lineage`] | the brokers of a cluster, the journals that are not in step, and who held a journal last; of Courant's brokers alone |
 //!
 //! Over a network a client learns from answers where journals are, and sends appends to the primary and reads to a member near it
 //! ([`Client::in_zone`]). The address it was made with serves everything else, and stands in wherever a broker cannot be reached.

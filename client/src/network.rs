@@ -257,6 +257,17 @@ impl Network {
         self.ask(String::new(), is_away, move |broker| async move { broker.cluster().members(request).await })
     }
 
+    pub(crate) fn unsettled(
+        &self,
+        request: wire::courant::UnsettledRequest,
+    ) -> Answer<wire::courant::UnsettledResponse> {
+        self.ask(
+            String::new(),
+            is_away,
+            move |broker| async move { broker.cluster().unsettled(request).await },
+        )
+    }
+
     pub(crate) fn lineage(
         &self,
         request: wire::courant::LineageRequest,

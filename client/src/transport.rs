@@ -84,6 +84,16 @@ impl Transport {
         }
     }
 
+    pub(crate) fn unsettled(
+        &self,
+        request: wire::courant::UnsettledRequest,
+    ) -> Answer<wire::courant::UnsettledResponse> {
+        match self {
+            Self::InProcess(_) => unserved(),
+            Self::Network(network) => network.unsettled(request),
+        }
+    }
+
     pub(crate) fn lineage(
         &self,
         request: wire::courant::LineageRequest,

@@ -1,10 +1,12 @@
 //! `courant journals list`: once, or again at each change.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use courant_proto::json::{self, Naming};
 use courant_proto::label::LabelSet;
 use courant_proto::tree::Node;
+use courant_proto::wire::courant::unsettled_response::Journal as Unsettled;
 use courant_proto::wire::journal_spec::suspend::Level;
 use courant_proto::wire::{self, list_response};
 use futures::StreamExt as _;
@@ -15,6 +17,9 @@ use crate::failure::Failure;
 use crate::output;
 
 const NONE: &str = "<none>";
+
+/// The journals that are not in step, by name.
+type Amiss = HashMap<String, Unsettled>;
 
 /// Prints the journals that match.
 pub(super) async fn run(session: &Session, args: ListArgs) -> Result<(), Failure> {
@@ -28,7 +33,7 @@ pub(super) async fn run(session: &Session, args: ListArgs) -> Result<(), Failure
     let mut revision = listing.revision();
     let listing =
         wire::ListResponse { header: Some(listing.header), journals: listing.journals, ..Default::default() };
-    output::print(&render(&args, &listing)?)?;
+    output::print(&render(&args, &listing, &amiss(session, &args).await?)?)?;
     if !args.watch {
         return Ok(());
     }
@@ -45,7 +50,7 @@ pub(super) async fn run(session: &Session, args: ListArgs) -> Result<(), Failure
             journals: change.journals.values().cloned().collect(),
             ..Default::default()
         };
-        let mut text = render(&args, &listing)?;
+        let mut text = render(&args, &listing, &amiss(session, &args).await?)?;
         if args.format == Format::Yaml {
             text.insert_str(0, "---\n");
         }
@@ -54,9 +59,36 @@ pub(super) async fn run(session: &Session, args: ListArgs) -> Result<(), Failure
     Ok(())
 }
 
-fn render(args: &ListArgs, listing: &wire::ListResponse) -> Result<String, Failure> {
+/// Asks what is amiss, if that is to be shown.
+async fn amiss(session: &Session, args: &ListArgs) -> Result<Amiss, Failure> {
+    if !args.state || args.format != Format::Table {
+        return Ok(Amiss::new());
+    }
+    let unsettled = session.client.unsettled().await;
+    let unsettled =
+        unsettled.map_err(|error| session.failure("cannot tell the state of the journals", &error))?;
+    Ok(unsettled.journals.into_iter().map(|journal| (journal.name.clone(), journal)).collect())
+}
+
+/// What is amiss with the replicas of a journal, in words.
+fn state(journal: &Unsettled) -> String {
+    let Unsettled { wanted, assigned, has_primary, consistent, .. } = journal;
+    let mut state = Vec::new();
+    if assigned != wanted {
+        state.push(format!("{assigned} of {wanted} replicas"));
+    }
+    if *assigned > 0 && !has_primary {
+        state.push("no primary".to_owned());
+    }
+    if !consistent {
+        state.push("synchronising".to_owned());
+    }
+    state.join(", ")
+}
+
+fn render(args: &ListArgs, listing: &wire::ListResponse, amiss: &Amiss) -> Result<String, Failure> {
     match args.format {
-        Format::Table => Ok(table(args, &listing.journals)),
+        Format::Table => Ok(table(args, &listing.journals, amiss)),
         Format::Json => Ok(json::to_string(listing, Naming::Original) + "\n"),
         Format::Yaml => yaml(listing),
     }
@@ -74,21 +106,25 @@ pub(super) fn yaml(listing: &wire::ListResponse) -> Result<String, Failure> {
     tree.to_yaml().map_err(|error| failed(error.to_string()))
 }
 
-fn table(args: &ListArgs, journals: &[list_response::Journal]) -> String {
+fn table(args: &ListArgs, journals: &[list_response::Journal], amiss: &Amiss) -> String {
     let mut headings = vec!["Name".to_owned()];
-    for (wanted, heading) in
-        [(args.rf, "RF"), (args.primary, "Primary"), (args.replicas, "Replicas"), (args.stores, "Stores")]
-    {
+    for (wanted, heading) in [
+        (args.rf, "RF"),
+        (args.primary, "Primary"),
+        (args.replicas, "Replicas"),
+        (args.state, "State"),
+        (args.stores, "Stores"),
+    ] {
         if wanted {
             headings.push(heading.to_owned());
         }
     }
     headings.extend(args.label_columns.iter().cloned());
-    let rows = journals.iter().map(|journal| row(args, journal)).collect();
+    let rows = journals.iter().map(|journal| row(args, journal, amiss)).collect();
     output::table(&headings, rows)
 }
 
-fn row(args: &ListArgs, journal: &list_response::Journal) -> Vec<String> {
+fn row(args: &ListArgs, journal: &list_response::Journal, amiss: &Amiss) -> Vec<String> {
     let empty = wire::JournalSpec::default();
     let spec = journal.spec.as_ref().unwrap_or(&empty);
     let (primary, replicas) = members(journal.route.as_ref());
@@ -105,6 +141,9 @@ fn row(args: &ListArgs, journal: &list_response::Journal) -> Vec<String> {
     }
     if args.replicas {
         row.push(replicas.join(","));
+    }
+    if args.state {
+        row.push(amiss.get(name_of(journal)).map_or_else(|| "ok".to_owned(), state));
     }
     if args.stores {
         let store = spec.fragment.as_ref().and_then(|fragment| fragment.stores.first());
@@ -193,8 +232,12 @@ mod tests {
     #[test]
     fn the_table_has_the_columns_that_were_asked_for() {
         assert_eq!(
-            render(&args(&["--rf", "-p", "-r", "--stores", "-L", "tag", "-L", "absent.label"]), &listing())
-                .unwrap(),
+            render(
+                &args(&["--rf", "-p", "-r", "--stores", "-L", "tag", "-L", "absent.label"]),
+                &listing(),
+                &Amiss::new()
+            )
+            .unwrap(),
             "\
 ┌────────┬────┬────────────┬───────────────────┬─────────────────┬─────┬──────────────┐
 │  NAME  │ RF │   PRIMARY  │      REPLICAS     │      STORES     │ TAG │ ABSENT LABEL │
@@ -207,9 +250,40 @@ mod tests {
     }
 
     #[test]
+    fn the_state_says_what_is_amiss() {
+        let unsettled = |assigned, has_primary, consistent| Unsettled {
+            name: "acme/b".into(),
+            wanted: 3,
+            assigned,
+            has_primary,
+            consistent,
+        };
+        for (journal, expected) in [
+            (unsettled(2, true, true), "2 of 3 replicas"),
+            (unsettled(0, false, true), "0 of 3 replicas"),
+            (unsettled(4, true, false), "4 of 3 replicas, synchronising"),
+            (unsettled(3, false, true), "no primary"),
+        ] {
+            assert_eq!(state(&journal), expected);
+        }
+        let amiss = Amiss::from([("acme/b".to_owned(), unsettled(2, true, true))]);
+        assert_eq!(
+            render(&args(&["--state"]), &listing(), &amiss).unwrap(),
+            "\
+┌────────┬─────────────────┐
+│  NAME  │      STATE      │
+├────────┼─────────────────┤
+│ acme/a │ ok              │
+│ acme/b │ 2 of 3 replicas │
+└────────┴─────────────────┘
+"
+        );
+    }
+
+    #[test]
     fn yaml_is_hoisted() {
         assert_eq!(
-            render(&args(&["-o", "yaml"]), &listing()).unwrap(),
+            render(&args(&["-o", "yaml"]), &listing(), &Amiss::new()).unwrap(),
             "\
 name: acme/
 replication: 3
@@ -234,14 +308,14 @@ children:
 "
         );
         assert_eq!(
-            render(&args(&["-o", "yaml"]), &wire::ListResponse::default()).unwrap(),
+            render(&args(&["-o", "yaml"]), &wire::ListResponse::default(), &Amiss::new()).unwrap(),
             "# no journals\n"
         );
     }
 
     #[test]
     fn json_is_one_response() {
-        let text = render(&args(&["--format", "json"]), &listing()).unwrap();
+        let text = render(&args(&["--format", "json"]), &listing(), &Amiss::new()).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(json::from_slice::<wire::ListResponse>(text.as_bytes()).unwrap().journals.len(), 2);
     }
