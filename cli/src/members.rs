@@ -24,15 +24,8 @@ pub(crate) fn run(args: MembersArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn list(session: &Session, args: &MembersListArgs) -> Result<(), Failure> {
-    let response = session.client.members().await.map_err(|error| {
-        let make = match &error {
-            courant_client::Error::Rpc(status) if status.code() == tonic::Code::Unimplemented => {
-                "; ask a Courant broker of the cluster, since others do not tell"
-            }
-            _ => "",
-        };
-        Failure::failed([session.explain("cannot list the members", &error) + make])
-    })?;
+    let response = session.client.members().await;
+    let response = response.map_err(|error| session.failure("cannot list the members", &error))?;
     output::print(&render(&response, args.format)?)
 }
 

@@ -43,6 +43,11 @@ impl Session {
                 self.broker,
                 status.message()
             ),
+            Error::Rpc(status) if status.code() == tonic::Code::Unimplemented => format!(
+                "{what}: the broker at {} does not answer that; ask another one of the cluster with --broker, \
+                 a Courant broker of this version",
+                self.broker
+            ),
             Error::Refused(refusal) => match advice(refusal.status) {
                 "" => format!("{what}: {refusal}"),
                 advice => format!("{what}: {refusal}; {advice}"),
