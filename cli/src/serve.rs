@@ -13,6 +13,7 @@ mod banner;
 mod coordination;
 mod data_dir;
 mod default_spec;
+mod etcd;
 mod identity;
 mod listen;
 mod signals;

@@ -13,21 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::data_dir::DataDir;
+use super::etcd::{self, CONNECT};
 use super::listen;
 use crate::args::ServeArgs;
 
 /// An etcd that does not answer is asked again for so long before the process gives up starting.
 const ETCD_WITHIN: Duration = Duration::from_secs(60);
-
-/// A connection, or the first answer over it, takes no longer.
-const CONNECT: Duration = Duration::from_secs(3);
-
-/// The beginning of any answer takes no longer.
-const ANSWER: Duration = Duration::from_secs(15);
-
-/// How long a connection may be silent before it is asked whether it lives, and how long it may take to say so.
-const PING_EVERY: Duration = Duration::from_secs(6);
-const PONG_WITHIN: Duration = Duration::from_secs(3);
 
 /// Waits between attempts to reach etcd, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -50,9 +41,7 @@ pub(crate) async fn coordinate(
     if !args.etcd.is_empty() {
         let urls: Vec<String> = args.etcd.iter().map(ToString::to_string).collect();
         let described = format!("etcd at {}", urls.join(", "));
-        let client = etcd_client::Client::connect(&urls, Some(options()))
-            .await
-            .with_context(|| format!("cannot use {described}; check --etcd"))?;
+        let client = etcd::client(&args.etcd).await?;
         until_it_answers(&client, &described, &args.prefix, StdRng::seed_from_u64(seed)).await?;
         return Ok(Coordination { client, described, running: None });
     }
@@ -80,17 +69,6 @@ pub(crate) async fn coordinate(
     Ok(Coordination { client, described, running: Some(running) })
 }
 
-/// A connection that has died without a word is noticed soon enough for the lease. etcd wants pings at least 5 s apart, and none while
-/// nothing is asked.
-fn options() -> etcd_client::ConnectOptions {
-    etcd_client::ConnectOptions::new()
-        .with_connect_timeout(CONNECT)
-        .with_timeout(ANSWER)
-        .with_keep_alive(PING_EVERY, PONG_WITHIN)
-        // A watch at a member that has lost its cluster would show a standing picture.
-        .with_require_leader(true)
-}
-
 /// Asks until there is an answer, whatever it says; the broker itself finds out what it may do there.
 async fn until_it_answers(
     client: &etcd_client::Client,
@@ -101,7 +79,7 @@ async fn until_it_answers(
     let give_up = Instant::now() + ETCD_WITHIN;
     let mut attempt = 0_u32;
     loop {
-        let asked = timeout(CONNECT, Box::pin(client.kv_client().get(format!("{prefix}/"), None))).await;
+        let asked = timeout(2 * CONNECT, Box::pin(client.kv_client().get(format!("{prefix}/"), None))).await;
         let reason = match asked {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(etcd_client::Error::GRpcStatus(status)))
@@ -113,7 +91,7 @@ async fn until_it_answers(
                 return Ok(());
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {CONNECT:?}"),
+            Err(_) => format!("no answer within {:?}", 2 * CONNECT),
         };
         if Instant::now() >= give_up {
             bail!(
