@@ -91,8 +91,10 @@ async fn one(
         if until.is_some_and(|until| Instant::now() > until) || !trial.problems().is_empty() {
             break;
         }
+        let before = trial.problems().len();
         trial.strike(fault).await;
         progress(&trial, fault.name());
+        trial.problems()[before..].iter().take(5).for_each(|problem| say(problem));
     }
     trial.calm(Duration::from_millis(CALM_MS)).await;
     progress(&trial, "ends");

@@ -181,6 +181,9 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"));
+        if let Some(level) = std::env::var_os("COURANT_TEST_LOG_LEVEL") {
+            command.env("COURANT_LOG_LEVEL", level);
+        }
         command
     }
 

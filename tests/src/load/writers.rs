@@ -166,7 +166,7 @@ impl Writer {
         };
         if let Some(answer) = answer {
             let settled = (answer != Answer::Unknown).then_some(settled);
-            self.stage.decided(Timed { sent, settled, op: Op { ask, answer } });
+            self.stage.decided(Timed { sent, settled, op: Op { id, ask, answer } });
         }
         sleep(CONDITIONAL_PAUSE).await;
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courant_proto::wire;
+use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::verdict::{self, Report};
 use super::{LIVENESS, Trial, outage};
 use crate::access::{Access, End, Part};
 use crate::cluster::{Cluster, holders};
-use crate::conditional::{Answer, Ask, Journal, Op};
-use crate::linear::{self, Timed, Verdict};
+use crate::linear::Verdict;
 use crate::load::{Kind, Stage};
-use crate::{checker, history, store};
+use crate::{checker, conditional, history, payload, store};
 
 /// What was under way when the last fault passed gets this long to come or not to come.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -48,23 +48,15 @@ pub(super) async fn end(trial: Trial) -> (Cluster, Report) {
     }
     sleep(SETTLING).await;
     let mut report = Report { outages, problems, ..Report::default() };
-    let mut contents = Vec::new();
     let held = cluster.journals().await;
-    for stage in &stages {
-        let content = match over_http(&cluster, stage).await {
-            Ok(content) => content,
-            Err(problem) => {
-                report.problems.push(problem);
-                Vec::new()
-            }
-        };
+    let reading = stages.iter().map(|stage| {
         let replicas = held.get(stage.name()).map(|held| holders(held, &cluster)).unwrap_or_default();
-        for replica in replicas {
-            if let Err(problem) = from_replica(&cluster, stage, replica, content.len()).await {
-                report.problems.push(problem);
-            }
-        }
+        read(&cluster, stage, replicas)
+    });
+    let mut contents = Vec::new();
+    for (content, problems) in join_all(reading).await {
         contents.push(content);
+        report.problems.extend(problems);
     }
     // Orderly, all at once: what the store holds then is everything.
     let all = cluster.alive();
@@ -77,6 +69,17 @@ pub(super) async fn end(trial: Trial) -> (Cluster, Report) {
         judge(&cluster, stage, content, &mut report);
     }
     (cluster, report)
+}
+
+/// A journal over HTTP, and from each of its replicas.
+async fn read(cluster: &Cluster, stage: &Arc<Stage>, replicas: Vec<usize>) -> (Vec<u8>, Vec<String>) {
+    let (content, mut problems) = match over_http(cluster, stage).await {
+        Ok(content) => (content, Vec::new()),
+        Err(problem) => (Vec::new(), vec![problem]),
+    };
+    let reading = replicas.into_iter().map(|replica| from_replica(cluster, stage, replica, content.len()));
+    problems.extend(join_all(reading).await.into_iter().filter_map(Result::err));
+    (content, problems)
 }
 
 /// Everything that is wrong with one journal.
@@ -96,7 +99,7 @@ fn judge(cluster: &Cluster, stage: &Stage, mut content: Vec<u8>, report: &mut Re
     let violations = stage.with_seen(|seen| checker::check(&history, seen, &content));
     problems.extend(violations.iter().map(|violation| format!("{}: {violation}", stage.name())));
     if stage.kind() != Kind::Plain {
-        problems.extend(in_order(stage, content.len()));
+        problems.extend(in_order(stage, &content));
     }
     for reason in stage.refusals().keys() {
         // What is unknown is a fault of its own kind: a client that looks can go on.
@@ -119,20 +122,22 @@ fn judge(cluster: &Cluster, stage: &Stage, mut content: Vec<u8>, report: &mut Re
 }
 
 /// Whether appends with conditions could have come one after the other.
-fn in_order(stage: &Stage, head: usize) -> Option<String> {
-    let mut ops = stage.ops();
-    let end = Duration::from_secs(1 << 40);
-    let answer = Answer::Looked { head: i64::try_from(head).unwrap_or(i64::MAX) };
-    ops.push(Timed { sent: end, settled: Some(end), op: Op { ask: Ask::default(), answer } });
+fn in_order(stage: &Stage, content: &[u8]) -> Option<String> {
+    let ops = stage.ops();
     let rule = if stage.kind() == Kind::Registers { "J11" } else { "J10" };
-    match linear::check(&Journal, &ops, STEPS) {
+    // If it is no row of pieces, that is found out elsewhere.
+    let found = payload::pieces(content).ok()?;
+    match conditional::check(&ops, &found, content.len(), STEPS) {
         Verdict::Linear => None,
         Verdict::Undecided => Some(format!("{rule}: {}: no order was found in {STEPS} steps", stage.name())),
         Verdict::Torn { longest } => {
-            let stuck: Vec<_> = (0..ops.len()).filter(|index| !longest.contains(index)).collect();
-            let first = stuck.iter().filter(|index| ops[**index].settled.is_some()).min_by_key(|index| ops[**index].settled);
-            let shown = first.map(|index| &ops[*index]);
-            Some(format!("{rule}: {}: no order of {} operations; at most {} fit, and not {shown:?}", stage.name(), ops.len(), longest.len()))
+            let told = (0..ops.len()).filter(|index| !longest.contains(index) && ops[*index].settled.is_some());
+            let first = told.min_by_key(|index| ops[*index].settled).map(|index| &ops[index]);
+            let (all, most) = (ops.len(), longest.len());
+            Some(format!(
+                "{rule}: {}: {most} of {all} appends can be put in an order, and not {first:?}",
+                stage.name()
+            ))
         }
     }
 }

@@ -119,7 +119,7 @@ impl Drop for Note<'_> {
         if self.stage.kind() != Kind::Plain {
             let ask = Ask { length: i64::try_from(self.piece.len()).unwrap_or(i64::MAX), ..Ask::default() };
             let settled = (answer != Answer::Unknown).then_some(settled);
-            self.stage.decided(Timed { sent, settled, op: Op { ask, answer } });
+            self.stage.decided(Timed { sent, settled, op: Op { id: self.id, ask, answer } });
         }
     }
 }
