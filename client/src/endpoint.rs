@@ -1,6 +1,6 @@
 //! Pure: what the address of a broker says before anybody dials it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address in the one form that it is compared in: without a slash at its end.
 pub(crate) fn normal(address: &str) -> &str {

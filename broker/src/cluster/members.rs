@@ -53,7 +53,7 @@ struct Held {
 /// What each member holds of journals that there are. Assignments of deleted ones are about to go.
 fn held(space: &Space) -> HashMap<&ProcessId, Held> {
     let mut held: HashMap<&ProcessId, Held> = HashMap::new();
-    for entry in space.snapshot().prefix(space.root().all_assignments()) {
+    for entry in space.all_assignments() {
         let Value::Assignment(assignment) = &entry.value else { continue };
         if space.has_item(assignment.journal.as_str()) {
             let held = held.entry(&assignment.member).or_default();

@@ -170,9 +170,12 @@ fn gaps(evidence: &Evidence) -> impl Iterator<Item = Finding> {
     })
 }
 
+/// Who has read what, by digest.
+type Sums<'a> = BTreeMap<[u8; 20], Vec<&'a str>>;
+
 /// Pieces of which there is more than one reading. Neighbours about which the same holders differ are one finding.
 fn differences(evidence: &Evidence) -> Vec<Finding> {
-    let mut pieces: BTreeMap<(i64, i64), BTreeMap<[u8; 20], Vec<&str>>> = BTreeMap::new();
+    let mut pieces: BTreeMap<(i64, i64), Sums<'_>> = BTreeMap::new();
     for holder in &evidence.holders {
         for extent in &holder.extents {
             let name = if extent.name.is_empty() { &*holder.name } else { &*extent.name };
