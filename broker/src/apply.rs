@@ -28,13 +28,16 @@ use tokio::time::timeout;
 use crate::journal_space::SpaceMirror;
 use crate::transaction::commit::{commit, fault};
 use crate::transaction::{MOST_OPERATIONS, Transaction};
-use plan::{Change, Expect, Refusal, Target, plan};
+use plan::{Change, Expect, Refusal, Target, check_durability, plan};
 
 /// How often a request is planned anew because of journals that others created meanwhile.
 const MOST_ATTEMPTS: usize = 16;
 
 /// How long an answer waits for this broker's own mirror to show what was done.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Tells which members are brokers of this kind.
+pub(crate) type Kin<'a> = &'a (dyn Fn(&ProcessId) -> bool + Sync);
 
 /// What came of changes that were carried out, or were not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +53,12 @@ pub(crate) async fn respond(
     etcd: &Client,
     mirror: &SpaceMirror,
     me: &ProcessId,
+    is_courant: Kin<'_>,
     request: wire::ApplyRequest,
 ) -> Result<wire::ApplyResponse, tonic::Status> {
     request.validate()?;
     let changes = request.changes.into_iter().map(Change::from_wire).collect::<Result<Vec<_>, _>>()?;
-    let (status, revision) = match carry_out(etcd, mirror, &changes, of_many).await? {
+    let (status, revision) = match carry_out(etcd, mirror, &changes, is_courant, of_many).await? {
         Applied::Done { revision } => (wire::Status::Ok, revision),
         Applied::Unexpected { revision } => (wire::Status::EtcdTransactionFailed, revision),
     };
@@ -68,12 +72,13 @@ pub(crate) async fn respond(
 pub(crate) async fn create(
     etcd: &Client,
     mirror: &SpaceMirror,
+    is_courant: Kin<'_>,
     default: &JournalSpec,
     journal: &JournalName,
 ) -> Result<i64, tonic::Status> {
     let spec = Box::new(JournalSpec { name: journal.clone(), ..default.clone() });
     let change = Change { expect: Expect::Absent, to: Target::Upsert(spec) };
-    match carry_out(etcd, mirror, &[change], of_one).await? {
+    match carry_out(etcd, mirror, &[change], is_courant, of_one).await? {
         // Somebody else was first, which is as good.
         Applied::Done { revision } | Applied::Unexpected { revision } => Ok(revision),
     }
@@ -84,9 +89,11 @@ async fn carry_out(
     etcd: &Client,
     mirror: &SpaceMirror,
     changes: &[Change],
+    is_courant: Kin<'_>,
     refused: fn(&Refusal) -> tonic::Status,
 ) -> Result<Applied, tonic::Status> {
     let action = || format!("applying {} changes of journals", changes.len());
+    check_durability(&mirror.snapshot(), changes, is_courant).map_err(|refusal| refused(&refusal))?;
     for _ in 0..MOST_ATTEMPTS {
         let transaction = planned(etcd, mirror, changes, refused).await?;
         let outcome = commit(etcd, transaction, action).await.map_err(|error| fault(&error))?;
@@ -143,15 +150,19 @@ async fn catch_up(mirror: &SpaceMirror, revision: i64) -> Result<(), tonic::Stat
 /// A refusal that names the change of the request.
 fn of_many(refusal: &Refusal) -> tonic::Status {
     match refusal {
-        Refusal::ChangedTwice { .. } => tonic::Status::invalid_argument(refusal.to_string()),
-        Refusal::Nested { .. } => tonic::Status::failed_precondition(refusal.to_string()),
+        Refusal::ChangedTwice { .. } | Refusal::Unfit { .. } => {
+            tonic::Status::invalid_argument(refusal.to_string())
+        }
+        Refusal::Nested { .. } | Refusal::Stranger { .. } => {
+            tonic::Status::failed_precondition(refusal.to_string())
+        }
     }
 }
 
 /// A refusal of the only change there is, which nobody has numbered.
 fn of_one(refusal: &Refusal) -> tonic::Status {
     match refusal {
-        Refusal::ChangedTwice { .. } => of_many(refusal),
+        Refusal::ChangedTwice { .. } | Refusal::Unfit { .. } | Refusal::Stranger { .. } => of_many(refusal),
         Refusal::Nested { conflict, .. } => tonic::Status::failed_precondition(conflict.to_string()),
     }
 }

@@ -1,109 +1,96 @@
-//! Who holds which journal, while one broker is the whole cluster: it assigns every journal to itself.
-//!
-//! What is to be done is [`plan`]'s to decide; here it is done, and again whenever the mirror has news. Where another member
-//! is, nothing is done at all: then this is the work of an allocator.
-
-pub(crate) mod plan;
-#[cfg(test)]
-mod tests;
+//! Who holds which journal: what the allocator has to know of journals and brokers, which it has never heard of.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use courant_keyspace::Error;
+use courant_allocator::{Allocator, Fact, Keys, MemberSpec, Reader, Suspicion};
+use courant_keyspace::Entry;
 use courant_proto::id::ProcessId;
+use courant_proto::route::Route;
 use etcd_client::Client;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
-use crate::journal_space::{Space, SpaceMirror};
-use crate::transaction::commit::commit;
-use plan::{Plan, plan};
+use crate::journal_space::decode::{Assignment, Value};
+use crate::journal_space::{SpaceMirror, effective_replication, route_of};
+use crate::peers::View;
 
-/// The pause after a registry that did not answer, or keys that were not as the mirror has them.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Most replicas of a journal, as Gazette has it.
+const MOST_REPLICATION: usize = 9;
 
-/// Assigns all journals to the only member there is.
-pub(crate) struct Assigner {
+/// Assigns journals to brokers, while this one leads.
+pub(crate) type Assigner = Allocator<JournalReader>;
+
+/// An assigner for the broker `me`, which heeds what brokers report of each other.
+pub(crate) fn assigner(
     etcd: Client,
-    mirror: SpaceMirror,
-    me: ProcessId,
-    rng: StdRng,
-    /// The picture whose journals are all as they should be.
-    settled: Option<Arc<Space>>,
-    told: bool,
+    mirror: &SpaceMirror,
+    reports: watch::Receiver<Arc<View>>,
+    me: &ProcessId,
+    seed: u64,
+) -> Assigner {
+    let (keys, id) = (Keys::new(mirror.root().to_string()), (me.zone(), me.suffix()));
+    Allocator::new(etcd, mirror.keys().clone(), keys, JournalReader, id, seed).with_reports(reports)
 }
 
-impl std::fmt::Debug for Assigner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Assigner").field("me", &self.me).finish_non_exhaustive()
+/// Reads journals as items, brokers as members.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalReader;
+
+impl Reader for JournalReader {
+    type Value = Value;
+    type Reports = Arc<View>;
+
+    fn fact<'a>(&self, entry: &'a Entry<Value>) -> Option<Fact<'a>> {
+        Some(match &entry.value {
+            Value::Item(spec) => {
+                let replication = effective_replication(spec, MOST_REPLICATION);
+                Fact::Item { id: spec.name.as_str(), replication: u32::try_from(replication).unwrap_or(0) }
+            }
+            Value::Member(spec) => Fact::Member {
+                zone: spec.id.zone(),
+                suffix: spec.id.suffix(),
+                spec: MemberSpec { limit: spec.journal_limit, exiting: spec.exiting },
+            },
+            Value::Assignment(Assignment { journal, member, slot, .. }) => Fact::Assignment {
+                item: journal.as_str(),
+                zone: member.zone(),
+                suffix: member.suffix(),
+                slot: *slot,
+            },
+        })
+    }
+
+    /// All of a journal's assignments are consistent, or none: each has to know the route that they make.
+    fn is_consistent(&self, _: &Entry<Value>, all: &[&Entry<Value>]) -> bool {
+        let assignments = || all.iter().filter_map(|entry| assignment(entry));
+        let route = route_of(assignments());
+        assignments().all(|assignment| assignment.knows(&route))
+    }
+
+    fn value(&self, entry: &Entry<Value>) -> Vec<u8> {
+        let route = assignment(entry).and_then(|assignment| assignment.route.as_ref());
+        route.map(|route| route.encode()).unwrap_or_default()
+    }
+
+    fn suspicions(&self, reports: &Arc<View>) -> Vec<Suspicion> {
+        let id = |id: &ProcessId| (id.zone().into(), id.suffix().into());
+        let reports = reports.suspected.iter();
+        reports.map(|report| Suspicion { member: id(&report.suspect), by: id(&report.by) }).collect()
+    }
+
+    /// A set of one is synchronised by itself: it can be told so at once.
+    fn alone(&self, zone: &str, suffix: &str) -> Vec<u8> {
+        let member = ProcessId::new(zone, suffix).ok();
+        let route = member.and_then(|member| Route::new(vec![member], Some(0)).ok());
+        route.map(|route| route.encode()).unwrap_or_default()
     }
 }
 
-impl Assigner {
-    pub(crate) fn new(etcd: Client, mirror: SpaceMirror, me: ProcessId, seed: u64) -> Self {
-        Self { etcd, mirror, me, rng: StdRng::seed_from_u64(seed), settled: None, told: false }
-    }
-
-    /// Follows the mirror until cancelled, or until it ends.
-    pub(crate) async fn run(mut self, cancel: CancellationToken) {
-        cancel.run_until_cancelled(Box::pin(self.follow())).await;
-    }
-
-    async fn follow(&mut self) {
-        let mut news = self.mirror.subscribe();
-        loop {
-            match self.pass().await {
-                // Until then the mirror shows what was before this pass, and the next would do it all again.
-                Ok(Some(revision)) => {
-                    if self.mirror.at_least(revision).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => {
-                    if news.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    // There is no end to this but the broker's own: without assignments it serves nothing.
-                    tracing::warn!(%error, "could not assign journals");
-                    sleep(PAUSE.mul_f64(0.5 + self.rng.random::<f64>())).await;
-                }
-            }
-        }
-    }
-
-    /// One pass over what has changed. Returns the revision that the next one has to see; none if nothing was to be done.
-    async fn pass(&mut self) -> Result<Option<i64>, Error> {
-        let space = self.mirror.snapshot();
-        let transactions = match plan(&space, self.settled.as_deref(), &self.me) {
-            Plan::NotAlone { other } => {
-                if !std::mem::replace(&mut self.told, true) {
-                    tracing::warn!(%other, "another member is in the cluster; this broker assigns no journals beside it");
-                }
-                self.settled = None;
-                return Ok(None);
-            }
-            Plan::Absent => {
-                self.settled = None;
-                return Ok(None);
-            }
-            Plan::Alone(transactions) => transactions,
-        };
-        self.told = false;
-        let mut revision = None;
-        for transaction in transactions {
-            let outcome = commit(&self.etcd, transaction, || "assigning journals".to_owned()).await?;
-            revision = Some(outcome.revision);
-            if !outcome.succeeded {
-                // A key is not as the mirror has it, which it soon will be.
-                return Ok(revision);
-            }
-        }
-        self.settled = Some(space);
-        Ok(revision)
+fn assignment(entry: &Entry<Value>) -> Option<&Assignment> {
+    match &entry.value {
+        Value::Assignment(assignment) => Some(assignment),
+        Value::Item(_) | Value::Member(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

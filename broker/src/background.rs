@@ -119,6 +119,11 @@ impl Background {
         self.send_after(journal, pause, Command::Ready { journal: journal.clone() });
     }
 
+    /// Closes the open spool of a journal after a while.
+    pub(crate) fn roll_after(&self, journal: &JournalName, pause: Duration) {
+        self.send_after(journal, pause, Command::Roll { journal: journal.clone() });
+    }
+
     /// Ends a pipeline after a while, if it has not ended by then.
     pub(crate) fn close_after(&self, replica: &Arc<Replica>, attempt: u64, pause: Duration) {
         let command = Command::Close { replica: Arc::clone(replica), attempt };
@@ -133,7 +138,8 @@ impl Background {
             let (replica, attempt) = (Arc::clone(&agreement.replica), agreement.attempt);
             let reached = AssertUnwindSafe(sync::reach(background.clone(), agreement)).catch_unwind().await;
             // The journal's appends wait for this answer, so a bug must not keep it from them.
-            let outcome = reached.unwrap_or_else(|_| Agreed::Unavailable("the agreement panicked".to_owned()));
+            let outcome =
+                reached.unwrap_or_else(|_| Agreed::Unavailable("the agreement panicked".to_owned()));
             drop(permit);
             let journal = replica.journal.clone();
             let _ = background.cores.send(&journal, Command::Agreed { replica, attempt, outcome }).await;
@@ -147,7 +153,12 @@ impl Background {
     }
 
     /// Asks the lineage what counts of content that was written before its commitment was known; the journal's core is told.
-    pub(crate) fn rejudge(&self, journal: &JournalName, create_revision: i64, spools: Vec<(SpoolId, Recovered)>) {
+    pub(crate) fn rejudge(
+        &self,
+        journal: &JournalName,
+        create_revision: i64,
+        spools: Vec<(SpoolId, Recovered)>,
+    ) {
         let (background, journal) = (self.clone(), journal.clone());
         self.tasks.spawn_on(
             async move {
@@ -163,10 +174,13 @@ impl Background {
                 .await;
                 match rejudged {
                     Ok(rejudged) => {
-                        let command = Command::Rejudged { journal: journal.clone(), create_revision, rejudged };
+                        let command =
+                            Command::Rejudged { journal: journal.clone(), create_revision, rejudged };
                         let _ = background.cores.send(&journal, command).await;
                     }
-                    Err(error) => tracing::warn!(%journal, %error, "cannot ask the lineage; it is asked again"),
+                    Err(error) => {
+                        tracing::warn!(%journal, %error, "cannot ask the lineage; it is asked again")
+                    }
                 }
             },
             &self.runtime,

@@ -22,14 +22,14 @@ use prometheus_client::registry::Registry;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assign::Assigner;
-use crate::background::Background;
+use crate::assign::assigner;
+use crate::background::{Background, MOST_AGREEMENTS};
 use crate::config::Config;
 use crate::core::command::Command;
 use crate::core::{Core, Cores};
@@ -41,8 +41,10 @@ use crate::lineage::LineageTask;
 use crate::member::{Join, Member, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
+use crate::peers::{Introduction, Peers};
 use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
+use crate::replication::notes::RouteNotes;
 use crate::scratch::Budget;
 use crate::service::Grpc;
 use crate::shared::Shared;
@@ -156,7 +158,7 @@ impl Broker {
         let recovered = recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
         let log = LogFound::of(&recovered);
         let Recovery { volume, journals, .. } = recovered;
-        let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd).await?;
+        let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd, &config.id).await?;
         let log = log.forgetting(&judged);
         let log_number = recovery::log_number(&*disk, &config.spools, &log, seed)?;
 
@@ -172,6 +174,17 @@ impl Broker {
             StdRng::seed_from_u64(seed),
         );
         metrics::register_counters(registry, Arc::clone(&stores), Arc::clone(persister.counters()));
+        let introduction = Introduction {
+            etcd: etcd.clone(),
+            root: Arc::clone(&root),
+            me: config.id.clone(),
+            member: member.clone(),
+            space: mirror.clone(),
+            seed,
+        };
+        let (presence, presence_task) = Peers::load(introduction).await?;
+        let (notes, notes_task) = RouteNotes::new(etcd.clone(), mirror.clone(), seed);
+        let peers = PeerClient::default();
         let background = Background {
             me: config.id.clone(),
             runtime,
@@ -184,6 +197,14 @@ impl Broker {
             // Each core puts its own in its place.
             reports: mpsc::channel(1).0,
             cores: cores.clone(),
+            here: None,
+            cluster,
+            etcd: etcd.clone(),
+            place: member.clone(),
+            peers: peers.clone(),
+            presence: presence.clone(),
+            notes,
+            agreements: Arc::new(Semaphore::new(MOST_AGREEMENTS)),
         };
         let core_tasks = mailboxes
             .into_iter()
@@ -196,13 +217,14 @@ impl Broker {
         let (followed_sender, followed) = watch::channel(0);
         let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
         let beat = config.lease_ttl / 8;
-        let assigner = Assigner::new(etcd.clone(), mirror.clone(), config.id.clone(), seed);
+        let assigner = assigner(etcd.clone(), &mirror, presence.changed(), &config.id, seed);
         let shared = Arc::new(Shared {
             config,
             clock,
             etcd,
             mirror: mirror.clone(),
             member,
+            presence,
             stores: Arc::clone(&stores),
             lineage,
             cores: cores.clone(),
@@ -210,7 +232,7 @@ impl Broker {
             followed,
             budget,
             metrics,
-            peers: PeerClient::default(),
+            peers,
             log_number,
             closing: CancellationToken::new(),
         });
@@ -223,6 +245,8 @@ impl Broker {
             Box::pin(async move { Ok(member_task.run(mirror, caught_up, cancel).await?) })
         });
         jobs.jobs.push(("the member's place", place));
+        jobs.add("presence", move |cancel| presence_task.run(cancel));
+        jobs.add("the routes", move |cancel| endless(notes_task.run(cancel)));
         jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
         jobs.add("the persister", move |cancel| endless(persister_task.run(cancel)));
         jobs.add("the replicas", move |cancel| follower.run(cancel));

@@ -19,6 +19,7 @@ mod line;
 mod obey;
 pub(crate) mod place;
 mod run;
+mod storing;
 mod syncs;
 mod turn;
 mod veil;

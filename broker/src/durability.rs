@@ -51,6 +51,16 @@ impl Level {
         check(spec).unwrap_or(Self::Fsync)
     }
 
+    /// Whether brokers of another make do not know it.
+    pub(crate) fn is_own(self) -> bool {
+        self != Self::Replicated
+    }
+
+    /// Whether it is the same level, whatever its interval is.
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
     /// Whether an acknowledgement waits for the disks.
     pub(crate) fn is_fsync(self) -> bool {
         self == Self::Fsync

@@ -10,3 +10,6 @@
 mod attach;
 pub(crate) mod follow;
 pub(crate) mod rpc;
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,8 @@ impl JournalService for Broker {
         let shared = Arc::clone(&self.shared);
         let call = self.shared.metrics.began(Operation::Apply);
         Box::pin(call.unary(async move {
-            apply::respond(&shared.etcd, &shared.mirror, &shared.config.id, request).await
+            let is_courant = |id: &_| shared.presence.is_courant(id);
+            apply::respond(&shared.etcd, &shared.mirror, &shared.config.id, &is_courant, request).await
         }))
     }
 

@@ -23,6 +23,7 @@ use crate::lineage::LineageKeeper;
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
+use crate::peers::Peers;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::resolver::target::{self, Target};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) mirror: SpaceMirror,
     /// Our place among the members: while it is not held, nothing may be acknowledged.
     pub(crate) member: Member,
+    /// Which members are of our kind, and which of them cannot be reached.
+    pub(crate) presence: Peers,
     pub(crate) stores: Arc<Stores>,
     pub(crate) lineage: LineageKeeper,
     pub(crate) cores: Cores,
@@ -145,7 +148,10 @@ impl Shared {
                 }
                 Status::JournalNotFound if wants.create && !created && self.config.auto_create.is_some() => {
                     if let Some(default) = &self.config.auto_create {
-                        revision = apply::create(&self.etcd, &self.mirror, default, journal).await?;
+                        revision = {
+                            let is_courant = |id: &_| self.presence.is_courant(id);
+                            apply::create(&self.etcd, &self.mirror, &is_courant, default, journal).await?
+                        };
                     }
                     created = true;
                 }

@@ -82,10 +82,9 @@ pub(crate) struct Known {
 pub(crate) struct Standing {
     pub(crate) spool: OpenSpool,
     pub(crate) registers: Registers,
-    /// All members have agreed on an epoch that commits can lie in.
+    /// All members have agreed on an epoch that commits can lie in. Nothing is decided before: what this broker knows of the journal
+    /// may be what it was before somebody else held it.
     pub(crate) agreed: bool,
-    /// Nothing can be decided before they have: others hold the journal too, or this broker knows nothing of it.
-    pub(crate) must_agree: bool,
     /// The next offset cannot be below this, whatever spool and store say: the begin of the last epoch known.
     pub(crate) floor: Offset,
 }
@@ -150,10 +149,9 @@ pub(crate) fn turn<'a>(
         return Turn::Refresh;
     }
     let jump = jump(standing, known, spec, first);
-    let accepts = |begin| jump.is_some() && first.offset == begin;
-    if standing.must_agree && !standing.agreed {
+    if !standing.agreed {
         let begin = jump.unwrap_or(standing.spool.end);
-        return Turn::Begin { begin, accept_loss: accepts(begin) };
+        return Turn::Begin { begin, accept_loss: accepts_loss(standing, known, first, begin) };
     }
     let roll = roll::roll(standing.spool, spec, known.begin, jump, now);
     let begin = roll.unwrap_or(standing.spool.end);
@@ -178,19 +176,23 @@ pub(crate) fn turn<'a>(
         verdicts.push(running.decide(ask, known, spec, now));
         registers_at.push(running.changed.then(|| running.registers.clone()));
     }
-    let commits = running.end > begin || roll.is_some_and(|to| to != standing.spool.end);
-    if commits && !standing.agreed {
-        return Turn::Begin { begin, accept_loss: accepts(begin) };
-    }
     Turn::Commit(Group {
-        // A spool may be closed without an epoch, but the next one lies in one: that waits for content.
-        roll: roll.filter(|_| standing.agreed),
+        roll,
         verdicts,
         begin,
         end: running.end,
         registers: running.changed.then_some(running.registers),
         registers_at,
     })
+}
+
+/// Whether an asker knows that bytes may be missing below the offset at which an epoch is to begin: it was given by the asker, to move the
+/// journal there, or as all that an empty append says. An ordinary writer that expects an offset knows nothing of the kind.
+fn accepts_loss(standing: &Standing, known: &Known, first: &Ask, begin: Offset) -> bool {
+    let is_move = standing.spool.end != begin || first.length == 0;
+    let is_furthest = first.offset == begin && begin == standing.furthest(known);
+    let is_let = first.check.as_ref().is_none_or(|selector| standing.registers.check(selector));
+    first.offset != Offset::ZERO && is_move && is_furthest && is_let
 }
 
 /// An offset that the journal must go on at before `first` can be decided.
@@ -289,4 +291,4 @@ fn clean(known: &Known, spec: &JournalSpec, now: Timestamp) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

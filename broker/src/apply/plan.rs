@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
 
+use courant_proto::id::ProcessId;
 use courant_proto::invalid::Invalid;
 use courant_proto::name::JournalName;
 use courant_proto::nesting::{NestingConflict, nesting_conflict_by};
 use courant_proto::spec::JournalSpec;
 use courant_proto::wire;
 
+use crate::durability::{self, LABEL, Level, Unfit};
 use crate::journal_space::Space;
 use crate::transaction::{Guard, PutLease, Transaction, Write};
 
@@ -50,6 +52,10 @@ pub(crate) enum Refusal {
     ChangedTwice { index: usize, first: usize, journal: JournalName },
     /// A journal that would be nested with another.
     Nested { index: usize, conflict: NestingConflict },
+    /// A durability that does not exist, or that the spec leaves no way to.
+    Unfit { index: usize, unfit: Unfit },
+    /// A durability that a member of another make knows nothing of.
+    Stranger { index: usize, member: ProcessId },
 }
 
 impl Change {
@@ -85,6 +91,29 @@ impl Expect {
             Self::At(revision) => mod_revision == revision,
         }
     }
+}
+
+/// Checks what changes ask of durability. A journal that has a level already keeps it, whoever is a member by now.
+pub(crate) fn check_durability(
+    space: &Space,
+    changes: &[Change],
+    is_courant: &dyn Fn(&ProcessId) -> bool,
+) -> Result<(), Refusal> {
+    let mut stranger = None;
+    for (index, change) in changes.iter().enumerate() {
+        let Target::Upsert(spec) = &change.to else { continue };
+        let level = durability::check(spec).map_err(|unfit| Refusal::Unfit { index, unfit })?;
+        let before = space.item(&spec.name).map(|item| Level::of(&item.spec)).unwrap_or_default();
+        if level.is_own() && !level.is_like(before) {
+            let stranger = stranger.get_or_insert_with(|| {
+                space.members().map(|(_, member)| member.id.clone()).find(|id| !is_courant(id))
+            });
+            if let Some(member) = stranger.clone() {
+                return Err(Refusal::Stranger { index, member });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Plans the transaction of a request. It reads the journals concerned if a guard does not hold, in the order of the changes.
@@ -215,6 +244,12 @@ impl fmt::Display for Refusal {
                  each journal); join them, or send one after the other"
             ),
             Self::Nested { index, conflict } => write!(f, "Changes[{index}].Upsert: {conflict}"),
+            Self::Unfit { index, unfit } => write!(f, "Changes[{index}].Upsert.Labels: {unfit}"),
+            Self::Stranger { index, member } => write!(
+                f,
+                "Changes[{index}].Upsert.Labels: {LABEL} asks for what broker {member} does not know of (expected Courant's brokers alone \
+                 in the cluster); take that broker out first, or wait a moment if it has just begun"
+            ),
         }
     }
 }

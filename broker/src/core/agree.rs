@@ -61,8 +61,10 @@ impl Core {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         owned.generation = token;
         let goes_on = match (&owned.epoch, &owned.agreed_members) {
-            (Some(epoch), Some(members)) if **members == *owned.place.route.members() => {
-                Some(GoesOn { epoch: *epoch })
+            (Some(epoch), Some(members))
+                if members.iter().map(|held| &held.member).eq(owned.place.route.members()) =>
+            {
+                Some(GoesOn { epoch: *epoch, members: Arc::clone(members) })
             }
             _ => None,
         };
@@ -124,8 +126,7 @@ impl Core {
                 owned.floor = owned.floor.max(base);
                 let is_synced = self.state.syncs.is_done(owned.synced_by) || !owned.level().is_fsync();
                 if is_synced {
-                    owned.veil.commit(end);
-                    owned.replica.index.raise_head(end);
+                    owned.veil.replicate(end);
                 } else {
                     // All peers hold it on their disks, and ours has yet to.
                     pipeline.answered_by_peers(Round::of_peers(end, owned.replica.spec().fragment.codec));
@@ -138,7 +139,8 @@ impl Core {
                 if !is_synced {
                     self.owe(synced_by, Owed::Round { replica: Arc::clone(replica), attempt });
                 }
-                self.show(journal);
+                self.settle_stored(journal);
+                self.close_in_time(journal);
                 self.tell_watermark(journal);
                 if !self.state.wheel.has(journal, Due::Rest) {
                     self.state.wheel.set(
@@ -219,6 +221,7 @@ impl Core {
         let same = owned.place.route.equivalent(&place.route);
         owned.place = place;
         if !owned.place.is_primary {
+            owned.give_up_storing(Offset::ZERO, "another broker has become the journal's primary");
             return;
         }
         // The mirror has caught up with whatever fenced us.
@@ -329,6 +332,10 @@ impl Core {
                 break;
             };
             settled = true;
+            if owned.waits_for_store() || owned.level().persist_interval().is_some() {
+                owned.replicated(round);
+                continue;
+            }
             owned.veil.commit(round.end);
             if round.group.verdicts.is_empty() {
                 owned.replica.index.raise_head(round.end);
@@ -338,13 +345,16 @@ impl Core {
             journal::answer(round.group, round.waiting, &round.before, round.codec);
         }
         if settled {
+            if self.state.journals.get(journal).is_some_and(|owned| owned.storing.is_some()) {
+                self.settle_stored(journal);
+            }
             self.tell_watermark(journal);
             self.state.make_ready(journal);
         }
     }
 
     /// Tells peers how far the journal is committed, where no round will tell them soon.
-    fn tell_watermark(&mut self, journal: &JournalName) {
+    pub(super) fn tell_watermark(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         let committed = owned.veil.committed();
         if let Line::Open(pipeline) = &mut owned.line
@@ -379,6 +389,31 @@ impl Core {
         self.state.make_ready(journal);
     }
 
+    /// Puts aside what the journal went on without.
+    pub(super) fn put_aside(
+        &mut self,
+        replica: &Arc<Replica>,
+        attempt: u64,
+        at: Offset,
+        reply: oneshot::Sender<Result<Option<OpenHead>, String>>,
+    ) {
+        let journal = &replica.journal;
+        let cut = if self.is_agreeing(replica, attempt) { self.cut_above(journal, at) } else { false };
+        let head = self.state.journals.get(journal).and_then(|owned| owned.spool(&self.log)).map(open_head);
+        let _ = reply.send(if cut {
+            Ok(head)
+        } else {
+            Err("what counts for nothing cannot be put aside".to_owned())
+        });
+    }
+
+    fn is_agreeing(&self, replica: &Arc<Replica>, attempt: u64) -> bool {
+        let owned = self.state.journals.get(&replica.journal).filter(|owned| owned.is(replica));
+        owned.is_some_and(
+            |owned| matches!(owned.line, Line::Agreeing { attempt: awaited, .. } if awaited == attempt),
+        )
+    }
+
     /// The registry has recorded an epoch: the spool of the one before is closed, and the next begins.
     pub(super) fn enter(
         &mut self,
@@ -388,10 +423,7 @@ impl Core {
         reply: oneshot::Sender<Result<OpenHead, Fault>>,
     ) {
         let journal = &replica.journal;
-        let owned = self.state.journals.get(journal).filter(|owned| owned.is(replica));
-        let awaited = owned
-            .is_some_and(|owned| matches!(owned.line, Line::Agreeing { attempt: a, .. } if a == attempt));
-        if !awaited {
+        if !self.is_agreeing(replica, attempt) {
             let _ = reply.send(Err(Fault::Unfollowed(Unfollowed::Superseded)));
             return;
         }
@@ -437,7 +469,12 @@ impl Core {
         if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed))
         {
             owned.pending.push(completed);
-            owned.veil.hide(Veiled::Completed { spool: completed, end: spool.end(), sum: spool.sum() });
+            owned.veil.hide(Veiled::Completed {
+                spool: completed,
+                end: spool.end(),
+                sum: spool.sum(),
+                is_offered: false,
+            });
         }
     }
 

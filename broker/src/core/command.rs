@@ -5,7 +5,6 @@ use std::sync::Arc;
 use courant_fragment::spool::recover::RecoveredJournal;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::Fragment;
-use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
@@ -21,7 +20,7 @@ use crate::recovery::Adoptable;
 use crate::recovery::Rejudged;
 use crate::replica::Replica;
 use crate::replication::link::Link;
-use crate::replication::local::{Fault, Filling, Following, Head, OpenHead, Piece, Taking, Unfollowed};
+use crate::replication::local::{Fault, Filling, Following, Head, Held, OpenHead, Piece, Taking, Unfollowed};
 
 /// One message in a core's mailbox.
 #[derive(Debug)]
@@ -50,6 +49,13 @@ pub(crate) enum Command {
         begin: Offset,
         registers: Registers,
         reply: oneshot::Sender<Result<OpenHead, Fault>>,
+    },
+    /// Put aside what lies at an offset and above of a journal that an agreement is under way for: it went on without us from there.
+    Cut {
+        replica: Arc<Replica>,
+        attempt: u64,
+        at: Offset,
+        reply: oneshot::Sender<Result<Option<OpenHead>, String>>,
     },
     /// What came of an agreement.
     Agreed { replica: Arc<Replica>, attempt: u64, outcome: Agreed },
@@ -111,7 +117,7 @@ pub(crate) struct AppendJob {
 #[derive(Debug)]
 pub(crate) enum Agreed {
     /// All members hold everything below `base`, and rounds of the epoch can be sent.
-    Open { epoch: u64, base: Offset, members: Arc<[ProcessId]>, links: Vec<Link> },
+    Open { epoch: u64, base: Offset, members: Arc<[Held]>, links: Vec<Link> },
     /// Bytes of the last epoch may be missing; the journal can go on at this offset or above, if an operator says so.
     Refused { floor: Offset },
     /// Somebody could not be reached, or something has changed; it may pass.

@@ -124,14 +124,13 @@ impl Core {
                 else {
                     return;
                 };
-                owned.veil.commit(committed);
-                owned.replica.index.raise_head(committed);
+                owned.veil.replicate(committed);
                 if owned.spool(&self.log).is_some_and(|spool| spool.length() > 0) && !owned.place.has_peers()
                 {
                     // Content of the process before is closed soon, whatever its interval was.
                     self.state.wheel.set(journal, Due::Flush, self.clock.now().secs());
                 }
-                self.show(journal);
+                self.settle_stored(journal);
             }
         }
     }

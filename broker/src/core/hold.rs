@@ -117,7 +117,7 @@ impl Core {
                 owned.veil.hide(Veiled::Grown { extent: extent(complete), tail: Vec::new() });
                 if !offered.contains(spool) {
                     let (end, sum) = (complete.end(), complete.sum());
-                    owned.veil.hide(Veiled::Completed { spool: *spool, end, sum });
+                    owned.veil.hide(Veiled::Completed { spool: *spool, end, sum, is_offered: false });
                 }
             }
         }
@@ -188,6 +188,7 @@ impl Core {
         }
         self.break_line(journal, "the journal has moved to another broker");
         let Some(mut owned) = self.state.journals.remove(journal) else { return };
+        owned.give_up_storing(Offset::ZERO, "the journal has moved to another broker");
         self.state.ready.retain(|ready| ready != journal);
         self.state.wheel.forget(journal);
         self.metrics.forget(journal);
@@ -204,7 +205,11 @@ impl Core {
     }
 
     /// Keeps the head of a journal that goes, and closes what it has open as far as it counts.
-    fn rest_at(&mut self, journal: &JournalName, owned: Owned, open: SpoolId) {
+    fn rest_at(&mut self, journal: &JournalName, mut owned: Owned, open: SpoolId) {
+        // What a store has is needed here no more, whatever was shown of it.
+        let stored = owned.take_stored_ahead();
+        owned.pending.retain(|pending| !stored.contains(pending));
+        self.state.released.extend(stored);
         let hidden: Vec<SpoolId> = owned.veil.completed().collect();
         let offered = owned.pending.iter().copied().filter(|spool| !hidden.contains(spool)).collect();
         let rested = Rested {
@@ -214,7 +219,7 @@ impl Core {
             offered,
             certain: owned.certain,
             floor: owned.floor,
-            committed: owned.veil.committed(),
+            committed: owned.veil.replicated(),
             generation: owned.generation,
         };
         self.state.rested.insert(journal.clone(), rested);

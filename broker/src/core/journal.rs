@@ -11,7 +11,6 @@ use courant_fragment::spool::log::SpoolLog;
 use courant_fragment::spool::state::Proposal;
 use courant_fragment::spool::{Spool, SpoolId};
 use courant_proto::codec::Codec;
-use courant_proto::id::ProcessId;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::status::Status;
@@ -21,12 +20,13 @@ use tokio::sync::oneshot;
 use super::command::{AppendJob, Outcome};
 use super::line::Line;
 use super::place::Place;
+use super::storing::Storing;
 use super::veil::Veil;
 use crate::append::group::{Ask, Group, Known, Standing, Verdict};
 use crate::append::receive::Content;
 use crate::append::roll::OpenSpool;
 use crate::replica::Replica;
-use crate::replication::local::{OpenHead, Taking};
+use crate::replication::local::{Held, OpenHead, Taking};
 
 /// Chunks below this are joined with their neighbours: a tailing reader gets one response for a group of small appends.
 const SMALL: usize = 4096;
@@ -44,7 +44,7 @@ pub(super) struct Owned {
     /// The epoch that this process has agreed on as primary.
     pub(super) epoch: Option<u64>,
     /// Those that it has agreed on it with, itself among them.
-    pub(super) agreed_members: Option<Arc<[ProcessId]>>,
+    pub(super) agreed_members: Option<Arc<[Held]>>,
     /// Another broker has become primary, and the mirror is about to show it.
     pub(super) is_fenced: bool,
     /// Since when agreements have been failing, in Unix seconds, and how many did.
@@ -60,6 +60,8 @@ pub(super) struct Owned {
     /// What is in the log and not shown yet.
     pub(super) veil: Veil,
     pub(super) line: Line,
+    /// What waits for the store, if anything does.
+    pub(super) storing: Option<Box<Storing>>,
     /// The sync that covers all that was written of it, where that has to be on the disk.
     pub(super) synced_by: u64,
     /// Of the streams that may change the journal.
@@ -110,6 +112,7 @@ impl Owned {
             pending: Vec::new(),
             veil: Veil::default(),
             line: Line::Idle,
+            storing: None,
             synced_by: 0,
             generation: 0,
             taken: VecDeque::new(),
@@ -166,7 +169,7 @@ impl Owned {
 
     /// Whether something of the log is not known to be committed.
     pub(super) fn is_unsettled(&self, log: &SpoolLog) -> bool {
-        self.spool(log).is_some_and(|spool| spool.end() > self.veil.committed())
+        self.spool(log).is_some_and(|spool| spool.end() > self.veil.replicated())
     }
 
     /// Answers everything that waits in the same way.

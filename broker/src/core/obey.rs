@@ -106,8 +106,8 @@ impl Core {
             refuse(taking.reply, Fault::Disk(unsafe_to_write(why)));
             return;
         }
-        if let Step::Roll { cut: true, begin, .. } = taking.step
-            && !self.cut_above(journal, begin)
+        if let Step::Roll { cut: Some(at), .. } = taking.step
+            && !self.cut_above(journal, at)
         {
             refuse(taking.reply, Fault::Disk("cannot put aside what belongs to nobody".to_owned()));
             return;
@@ -135,6 +135,8 @@ impl Core {
         let open = owned.spool(&self.log);
         let goes_on = open.is_some_and(|open| open.identity().epoch == epoch && open.end() == at);
         if !goes_on && open.is_some_and(|open| open.end() > at || open.identity().epoch >= epoch) {
+            let here = open.map(|open| (open.identity().epoch, open.begin(), open.end()));
+            tracing::debug!(%journal, epoch, %at, ?here, "what was fetched does not follow what is here");
             let _ = reply.send(Err(Fault::Elsewhere));
             return;
         }
@@ -285,6 +287,7 @@ impl Core {
         if cuts.is_empty() {
             return true;
         }
+        owned.give_up_storing(at, "the journal goes on without what was appended");
         owned.veil.cut(at);
         let done = self.cut(cuts);
         if let Some(owned) = self.state.journals.get_mut(journal) {

@@ -162,6 +162,7 @@ impl Core {
             Command::Enter { replica, attempt, epoch, begin, registers, reply } => {
                 self.enter(&replica, attempt, (epoch, begin, registers), reply);
             }
+            Command::Cut { replica, attempt, at, reply } => self.put_aside(&replica, attempt, at, reply),
             Command::Agreed { replica, attempt, outcome } => self.agreed(&replica, attempt, outcome),
             Command::Answered { replica, attempt, peer, answered, failure } => {
                 self.answered(&replica, attempt, peer, answered, failure);
@@ -226,6 +227,7 @@ impl Core {
                         owned.replica.set_stale();
                     }
                 }
+                Due::Stored => self.stored_late(&journal),
                 Due::Rest => self.rest(&journal),
             }
         }
@@ -294,6 +296,17 @@ impl Core {
             Report::Persisted { spool, fragment } => (spool, Some(fragment)),
             Report::JournalGone { spool, .. } => (spool, None),
         };
+        let name = self.log.spool(spool).map(|spool| spool.identity().journal.clone());
+        if let (Some(journal), Some(fragment)) = (name, &fragment)
+            && self.stored_ahead(&journal, spool, fragment)
+        {
+            return;
+        }
+        self.let_go(spool, fragment);
+    }
+
+    /// A spool is needed no more, as it lies in a store or belongs to nobody.
+    pub(super) fn let_go(&mut self, spool: SpoolId, fragment: Option<Fragment>) {
         // A spool of an earlier journal of the same name is nobody's here, and neither is the fragment that it became.
         if let Some(identity) = self.log.spool(spool).map(Spool::identity) {
             if let Some(rested) = self.state.rested.get_mut(&identity.journal) {
@@ -345,6 +358,9 @@ impl Core {
     /// Closes the open spool of a journal, if it has content. Where others hold the journal, its primary says so to all.
     fn roll(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
+        if let Some(storing) = &mut owned.storing {
+            storing.closes();
+        }
         if !owned.place.has_peers() {
             self.roll_alone(journal);
         } else if owned.place.is_primary && owned.spool(&self.log).is_some_and(|spool| spool.length() > 0) {
@@ -357,8 +373,8 @@ impl Core {
     /// Closes the open spool of a journal here, if it has content and all of it counts.
     fn roll_alone(&mut self, journal: &JournalName) {
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
-        let committed = owned.veil.committed();
-        let wanted = |spool: &&Spool| spool.length() > 0 && spool.end() <= committed;
+        let replicated = owned.veil.replicated();
+        let wanted = |spool: &&Spool| spool.length() > 0 && spool.end() <= replicated;
         let Some(spool) = owned.spool(&self.log).filter(wanted) else { return };
         let next = Opening {
             identity: spool.identity().clone(),
@@ -389,6 +405,10 @@ impl Core {
         let now = self.clock.now();
         loop {
             let Some(owned) = self.state.journals.get_mut(journal) else { return };
+            if let Some(spool) = owned.veil.next_offered() {
+                self.persist(spool);
+                continue;
+            }
             match owned.veil.next_shown() {
                 None => return,
                 Some(Veiled::Grown { extent, tail }) => {
@@ -415,7 +435,6 @@ impl Core {
                 }
                 Some(Veiled::Completed { spool, sum, .. }) => {
                     owned.replica.index.completed(spool, sum);
-                    self.persist(spool);
                 }
             }
         }

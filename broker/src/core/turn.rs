@@ -119,6 +119,11 @@ impl Core {
                 }
                 quiet = pipeline.rounds.is_empty();
             }
+            quiet &= !owned.waits_for_store();
+            // A spool is closed all the same: it is what the store waits for.
+            if !owned.has_room_to_store() && !owned.flush {
+                continue;
+            }
             let spec = owned.replica.spec();
             let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
             if mem::take(&mut owned.flush)
@@ -255,6 +260,7 @@ impl Core {
         if spool.is_some() {
             owned.spool = spool;
         }
+        let is_stored_first = owned.level().persist_interval().is_some();
         let codec = owned.spool(&self.log).map_or(owned.replica.spec().fragment.codec, Spool::codec);
         let after = group.registers.clone().unwrap_or_else(|| before.clone());
         let end = group.end;
@@ -301,7 +307,12 @@ impl Core {
             self.state.syncs.wait(synced_by, Owed::Round { replica, attempt });
         }
         if let Some(extent) = grown {
+            // Who waits for the store does not keep what it waits for in memory.
+            let tail = if is_stored_first { Vec::new() } else { tail };
             owned.veil.hide(Veiled::Grown { extent, tail });
+        }
+        if is_stored_first {
+            self.close_in_time(&journal);
         }
         self.settle(&journal);
         self.state.make_ready(&journal);

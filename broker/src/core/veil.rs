@@ -1,4 +1,6 @@
 //! What lies in the log and must not be seen yet: it counts once all members have it, up to the committed watermark.
+//!
+//! Where it counts only once a store has it too, the persister is given what all members have before it is shown.
 
 use std::collections::VecDeque;
 
@@ -17,7 +19,7 @@ pub(super) enum Veiled {
     /// A spool has grown; the content of its last commit, for tailing readers.
     Grown { extent: LocalExtent, tail: Vec<Bytes> },
     /// A spool will not grow any more, and is to be persisted.
-    Completed { spool: SpoolId, end: Offset, sum: ContentSum },
+    Completed { spool: SpoolId, end: Offset, sum: ContentSum, is_offered: bool },
 }
 
 impl Veiled {
@@ -33,11 +35,19 @@ impl Veiled {
 #[derive(Debug, Default)]
 pub(super) struct Veil {
     hidden: VecDeque<Veiled>,
+    /// Completed spools among it that the persister was not given.
+    unoffered: usize,
+    replicated: Offset,
     committed: Offset,
 }
 
 impl Veil {
     /// Everything below is on all members.
+    pub(super) const fn replicated(&self) -> Offset {
+        self.replicated
+    }
+
+    /// Everything below counts, and is shown.
     pub(super) const fn committed(&self) -> Offset {
         self.committed
     }
@@ -50,12 +60,36 @@ impl Veil {
         {
             self.hidden.pop_front();
         }
+        self.unoffered += usize::from(matches!(veiled, Veiled::Completed { is_offered: false, .. }));
         self.hidden.push_back(veiled);
+    }
+
+    /// All members have everything below.
+    pub(super) fn replicate(&mut self, to: Offset) {
+        self.replicated = self.replicated.max(to);
+    }
+
+    /// A spool that the persister can be given, and was not.
+    pub(super) fn next_offered(&mut self) -> Option<SpoolId> {
+        if self.unoffered == 0 {
+            return None;
+        }
+        let replicated = self.replicated;
+        let offered = self.hidden.iter_mut().find_map(|veiled| match veiled {
+            Veiled::Completed { spool, end, is_offered, .. } if !*is_offered && *end <= replicated => {
+                *is_offered = true;
+                Some(*spool)
+            }
+            _ => None,
+        })?;
+        self.unoffered -= 1;
+        Some(offered)
     }
 
     /// Raises the watermark.
     pub(super) fn commit(&mut self, to: Offset) {
         self.committed = self.committed.max(to);
+        self.replicate(to);
     }
 
     /// What lay below the watermark and was not shown so far.
@@ -71,6 +105,7 @@ impl Veil {
     /// Forgets what lies above an offset: it belongs to nobody.
     pub(super) fn cut(&mut self, at: Offset) {
         self.hidden.retain(|veiled| veiled.end() <= at);
+        self.unoffered = self.completed().count();
     }
 
     /// Lets go of room that only a busy journal needs.
@@ -80,11 +115,11 @@ impl Veil {
         }
     }
 
-    /// The spools that wait to be persisted and may not be yet.
+    /// The spools that wait to be persisted and were not offered yet.
     pub(super) fn completed(&self) -> impl Iterator<Item = SpoolId> + '_ {
         self.hidden.iter().filter_map(|veiled| match veiled {
-            Veiled::Completed { spool, .. } => Some(*spool),
-            Veiled::Grown { .. } => None,
+            Veiled::Completed { spool, is_offered: false, .. } => Some(*spool),
+            Veiled::Completed { .. } | Veiled::Grown { .. } => None,
         })
     }
 }

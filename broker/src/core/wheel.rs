@@ -14,6 +14,8 @@ pub(crate) enum Due {
     Flush,
     /// The stores have to be listed again.
     Refresh,
+    /// Appends have waited for the store for long.
+    Stored,
     /// Nothing happened for a while: what only a busy journal needs is let go.
     Rest,
 }
@@ -41,7 +43,7 @@ impl Wheel {
 
     /// Drops all deadlines of a journal.
     pub(crate) fn forget(&mut self, journal: &JournalName) {
-        for due in [Due::Flush, Due::Refresh, Due::Rest] {
+        for due in [Due::Flush, Due::Refresh, Due::Stored, Due::Rest] {
             if let Some(at) = self.by_journal.remove(&(journal.clone(), due)) {
                 self.by_time.remove(&(at, journal.clone(), due));
             }

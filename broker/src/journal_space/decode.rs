@@ -33,14 +33,6 @@ impl Value {
             Self::Member(_) => None,
         }
     }
-
-    /// The member that it assigns something to, if it does.
-    pub(crate) fn member(&self) -> Option<&ProcessId> {
-        match self {
-            Self::Assignment(assignment) => Some(&assignment.member),
-            Self::Item(_) | Self::Member(_) => None,
-        }
-    }
 }
 
 /// That a member holds a journal.

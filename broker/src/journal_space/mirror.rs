@@ -40,6 +40,16 @@ impl SpaceMirror {
         Arc::new(Space::new(Arc::clone(&self.root), self.mirror.snapshot()))
     }
 
+    /// The mirror of the keys themselves.
+    pub(crate) fn keys(&self) -> &Mirror<Value> {
+        &self.mirror
+    }
+
+    /// Where the cluster's keys lie.
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
     /// News of each picture from now on. It closes when the feed ends.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot<Value>>> {
         self.mirror.subscribe()

@@ -107,7 +107,7 @@ impl Fill<'_> {
         let Lacking { codec, registers, .. } = lacking.clone();
         let taking = Taking {
             generation: self.generation,
-            step: Step::Roll { cut: false, begin, codec, registers, epoch: None },
+            step: Step::Roll { cut: None, begin, codec, registers, epoch: None },
             committed: Offset::ZERO,
             reply: Some(reply),
         };

@@ -71,7 +71,7 @@ pub(crate) enum Decided {
         registers: Option<Registers>,
     },
     Roll {
-        cut: bool,
+        cut: Option<Offset>,
         begin: Offset,
         codec: Codec,
         registers: Registers,
@@ -174,7 +174,9 @@ impl Follow {
         self.state = SpoolState::new(begin, codec, registers.clone());
         self.epoch = Some(attach.epoch);
         let proposed = self.propose(request, asked)?;
-        let step = Decided::Roll { cut: true, begin, codec, registers, epoch: Some(attach.epoch) };
+        // Where the journal went on without us, what we hold counts up to the begin of the epoch after ours.
+        let cut = Some(Offset::new(attach.counts).unwrap_or(begin).min(begin));
+        let step = Decided::Roll { cut, begin, codec, registers, epoch: Some(attach.epoch) };
         Ok(Proposed { step, ..proposed })
     }
 
@@ -237,7 +239,7 @@ impl Follow {
                 // A log that had nothing of the journal has a spool from here on, of no epoch that anybody recorded.
                 self.epoch.get_or_insert(0);
                 Decided::Roll {
-                    cut: false,
+                    cut: None,
                     begin: rolled.begins.begin,
                     codec: rolled.begins.codec,
                     registers: self.state.registers().clone(),

@@ -80,8 +80,10 @@ pub(crate) async fn listen(
                     match response {
                         Ok(response) if response.status == Status::Ok as i32 => answered += 1,
                         Ok(response) => {
-                            let status = wire::Status::try_from(response.status)
-                                .map_or_else(|_| response.status.to_string(), |status| status.as_str_name().to_owned());
+                            let status = wire::Status::try_from(response.status).map_or_else(
+                                |_| response.status.to_string(),
+                                |status| status.as_str_name().to_owned(),
+                            );
                             failure = Some(format!("unexpected !OK response: {status}"));
                         }
                         Err(status) => failure = Some(status.to_string()),

@@ -6,6 +6,7 @@ use courant_fragment::spool::content::Content as SpoolContent;
 use courant_fragment::spool::digest::Digest;
 use courant_fragment::spool::state::Proposal;
 use courant_proto::codec::Codec;
+use courant_proto::id::ProcessId;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use tokio::sync::oneshot;
@@ -21,6 +22,13 @@ pub(crate) struct Head {
     pub(crate) certain: bool,
     /// The open spool; none where the log does not know the journal.
     pub(crate) open: Option<OpenHead>,
+}
+
+/// A member that holds an epoch, and the number of the log that it holds it in; zero is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) member: ProcessId,
+    pub(crate) log: u64,
 }
 
 /// The open spool of a journal.
@@ -88,8 +96,8 @@ pub(crate) enum Step {
     },
     /// Complete the open spool, if there is one, and open the next.
     Roll {
-        /// What lies here and above belongs to nobody, and is cut off first.
-        cut: bool,
+        /// What is here of the spools before, at this offset and above, belongs to nobody, and is cut off first.
+        cut: Option<Offset>,
         begin: Offset,
         codec: Codec,
         registers: Registers,

@@ -35,14 +35,19 @@ pub(crate) struct Rolling {
 pub(crate) enum Payload {
     Memory(Vec<Bytes>),
     /// The first bytes of a file.
-    File { file: Arc<dyn DiskFile>, length: u64 },
+    File {
+        file: Arc<dyn DiskFile>,
+        length: u64,
+    },
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(chunks) => f.debug_tuple("Memory").field(&chunks.len()).finish(),
-            Self::File { length, .. } => f.debug_struct("File").field("length", length).finish_non_exhaustive(),
+            Self::File { length, .. } => {
+                f.debug_struct("File").field("length", length).finish_non_exhaustive()
+            }
         }
     }
 }

@@ -30,14 +30,14 @@ use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
 use super::link::{self, Link};
-use super::local::{Fault, Filling, Head, OpenHead};
+use super::local::{Fault, Filling, Head, Held, OpenHead};
 use super::messages::propose;
 use crate::append::receive::Content;
 use crate::background::Background;
 use crate::core::command::{Agreed, Command};
 use crate::journal_space::Space;
 use crate::lineage::agree::{self, Contributor, Known, Wish};
-use crate::lineage::{BeginEpoch, EpochOutcome};
+use crate::lineage::{BeginEpoch, EpochOutcome, Lineage, judge};
 use crate::replica::Replica;
 
 /// A peer has this long to agree, and to fetch what it lacks before.
@@ -76,9 +76,11 @@ pub(crate) struct Agreement {
 }
 
 /// An epoch that goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GoesOn {
     pub(crate) epoch: u64,
+    /// Who agreed on it.
+    pub(crate) members: Arc<[Held]>,
 }
 
 /// A member of the route besides us.
@@ -141,7 +143,8 @@ impl Failure {
     fn here(fault: Fault) -> Self {
         match fault {
             Fault::Disk(why) => Self::Full(why),
-            Fault::Elsewhere | Fault::Unfollowed(_) => Self::passing("the agreement was given up"),
+            Fault::Elsewhere => Self::passing("what was fetched does not follow what is here"),
+            Fault::Unfollowed(_) => Self::passing("a later agreement, or another primary, has taken over"),
         }
     }
 
@@ -199,21 +202,22 @@ impl Syncing {
         let ours: Vec<Peer> = peers.iter().filter(|peer| peer.is_courant).cloned().collect();
         let told = try_join_all(ours.iter().map(|peer| self.head(&space, peer))).await?;
         let all_are_ours = ours.len() == peers.len();
-        let members: Arc<[ProcessId]> = self.agreement.route.members().into();
+        let held = |member: &ProcessId| Held { member: member.clone(), log: self.log_of(member, &told) };
+        let members: Arc<[Held]> = self.agreement.route.members().iter().map(held).collect();
 
         if let Some(epoch) = self.goes_on(&told).filter(|_| all_are_ours) {
-            let links = self.attach(&space, &peers, &told, &epoch).await?;
+            let links = self.attach(&space, &peers, &told, None, &epoch).await?;
             return Ok(Agreed::Open { epoch: epoch.number, base: epoch.base, members, links });
         }
-        let (after, base, registers) = self.agree_on(&space, &told).await?;
+        let (record, after, base, registers) = self.agree_on(&space, &told).await?;
         // A broker of another make is not asked: what it holds beyond us, everybody rolls to.
         let (foreign, base) = self.attach_foreign(&space, &peers, base, &registers).await?;
         let wish = BeginEpoch {
             journal: self.agreement.replica.journal.clone(),
             create_revision: self.agreement.replica.create_revision,
             after,
-            logs: members.iter().map(|member| self.log_of(member, &told)).collect(),
-            members: members.to_vec(),
+            logs: members.iter().map(|held| held.log).collect(),
+            members: members.iter().map(|held| held.member.clone()).collect(),
             begin: base,
             registers,
         };
@@ -224,7 +228,7 @@ impl Syncing {
         };
         let entered = self.enter(number, base, &registers).await?;
         let epoch = Epoch { number, prior: after, base, registers, proposal: entered.committed };
-        let mut links = self.attach(&space, &peers, &told, &epoch).await?;
+        let mut links = self.attach(&space, &peers, &told, record.as_ref(), &epoch).await?;
         for stream in foreign {
             links.push(self.listen(stream, links.len(), false));
         }
@@ -293,11 +297,16 @@ impl Syncing {
 
     /// The epoch that goes on as it is, if every member knows it and nobody is further than we.
     fn goes_on(&self, told: &[Told]) -> Option<Epoch> {
-        let GoesOn { epoch } = self.agreement.goes_on?;
+        let GoesOn { epoch, ref members } = *self.agreement.goes_on.as_ref()?;
+        // A log that was emptied since does not hold what was agreed on.
+        let same_log =
+            |told: &Told| members.iter().any(|held| held.member == told.id && Some(held.log) == told.log);
         let own = self.agreement.own.open.as_ref().filter(|own| own.epoch == epoch)?;
         let end = own.committed.end;
         let all = told.iter().all(|told| {
-            told.certain && told.open.as_ref().is_some_and(|open| open.epoch == epoch && open.end <= end)
+            told.certain
+                && same_log(told)
+                && told.open.as_ref().is_some_and(|open| open.epoch == epoch && open.end <= end)
         });
         (all && self.agreement.begin <= end).then(|| Epoch {
             number: epoch,
@@ -309,7 +318,11 @@ impl Syncing {
     }
 
     /// Where the next epoch begins, after which, and with which registers. What our log lacks below is fetched.
-    async fn agree_on(&mut self, space: &Space, told: &[Told]) -> Result<(u64, Offset, Registers), Failure> {
+    async fn agree_on(
+        &mut self,
+        space: &Space,
+        told: &[Told],
+    ) -> Result<(Option<Lineage>, u64, Offset, Registers), Failure> {
         let replica = Arc::clone(&self.agreement.replica);
         let record = self.background.lineage.record(&replica.journal, replica.create_revision).await;
         let record = record.map_err(Failure::passing)?;
@@ -354,12 +367,27 @@ impl Syncing {
                 }
             }
         };
+        if let Some(own) = &self.agreement.own.open
+            && own.committed.end > counts(record.as_ref(), own.epoch, base)
+        {
+            self.cut(counts(record.as_ref(), own.epoch, base)).await?;
+        }
         if let Some(source) = source.filter(|source| *source != self.background.me)
             && let Some(told) = all.iter().find(|told| told.id == source)
         {
             self.fetch_from(space, told, base).await?;
         }
-        Ok((after, base, registers))
+        Ok((record, after, base, registers))
+    }
+
+    /// Puts aside what our log holds and the journal went on without.
+    async fn cut(&mut self, at: Offset) -> Result<(), Failure> {
+        let (reply, answer) = oneshot::channel();
+        let (replica, attempt) = (Arc::clone(&self.agreement.replica), self.agreement.attempt);
+        self.send(Command::Cut { replica, attempt, at, reply }).await?;
+        let head = answer.await.map_err(|_| Failure::passing("this broker is stopping"))?;
+        self.agreement.own.open = head.map_err(Failure::passing)?;
+        Ok(())
     }
 
     /// Brings our log to the end of another member's.
@@ -457,17 +485,22 @@ impl Syncing {
         space: &Space,
         peers: &[Peer],
         told: &[Told],
+        record: Option<&Lineage>,
         epoch: &Epoch,
     ) -> Result<Vec<Link>, Failure> {
         let journal = &self.agreement.replica.journal;
         let streams = peers.iter().filter(|peer| peer.is_courant).map(|peer| async {
-            let token = told.iter().find(|told| told.id == peer.id).map_or(0, |told| told.token);
+            let told = told.iter().find(|told| told.id == peer.id);
+            let token = told.map_or(0, |told| told.token);
+            let open = told.and_then(|told| told.open.as_ref());
+            let counts = open.map_or(epoch.base, |open| counts(record, open.epoch, epoch.base));
             let attach = courant::Attach {
                 token,
                 create_revision: self.agreement.replica.create_revision,
                 epoch: epoch.number,
                 prior: epoch.prior,
                 base: epoch.base.get(),
+                counts: counts.get(),
             };
             let first = wire::ReplicateRequest {
                 header: Some(self.header(space, &peer.id)),
@@ -599,6 +632,11 @@ async fn answered(stream: &mut Opened, peer: &Peer) -> Result<wire::ReplicateRes
         Ok(Ok(None)) => Err(Failure::of(&peer.id, "it ended the stream without an answer")),
         Ok(Ok(Some(answer))) => Ok(answer),
     }
+}
+
+/// Up to where content of an epoch counts, when the next one begins at `base`.
+fn counts(record: Option<&Lineage>, epoch: u64, base: Offset) -> Offset {
+    judge::counts_until(record, epoch).min(base)
 }
 
 fn contributor(told: &Told) -> Contributor {

@@ -24,6 +24,8 @@ pub(crate) struct Local {
     pub(crate) mod_revision: i64,
     pub(crate) spec: Arc<JournalSpec>,
     pub(crate) is_primary: bool,
+    /// Since when we are assigned to it, in the slot that we have.
+    assigned: i64,
     /// When each of its assignments was changed last, in their order.
     assignments: Vec<i64>,
 }
@@ -70,9 +72,11 @@ pub(crate) fn follow(before: Locals, space: &Space, me: &ProcessId) -> Changes {
             (None, None) => {}
             (Some(was), None) => stop.push(was),
             (None, Some(now)) => start.push(now),
-            // An old primary's pipeline and spool belong to its role: a demoted replica begins anew.
+            // An old primary's pipeline and spool belong to its role: a demoted replica begins anew. So does one whose assignment was
+            // taken away and given back unseen, as somebody else may have been primary in between.
             (Some(was), Some(now))
-                if was.create_revision != now.create_revision || (was.is_primary && !now.is_primary) =>
+                if was.create_revision != now.create_revision
+                    || (was.is_primary && (!now.is_primary || was.assigned != now.assigned)) =>
             {
                 stop.push(was);
                 start.push(now);
@@ -94,6 +98,7 @@ fn local(space: &Space, journal: &JournalName, me: &ProcessId) -> Option<Local> 
         mod_revision,
         spec,
         is_primary: own.assignment.slot == 0,
+        assigned: own.entry.create_revision.get(),
         assignments: space.assignments(journal).map(|assigned| assigned.entry.mod_revision.get()).collect(),
     })
 }

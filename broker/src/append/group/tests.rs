@@ -52,7 +52,6 @@ fn standing(begin: i64, end: i64) -> Standing {
         },
         registers: Registers::default(),
         agreed: true,
-        must_agree: false,
         floor: Offset::ZERO,
     }
 }
@@ -89,20 +88,34 @@ fn nothing_waits_and_nothing_is_known() {
 }
 
 #[test]
-fn an_epoch_begins_with_the_first_content() {
+fn nothing_is_decided_before_an_epoch_has_begun() {
     let mut fresh = standing(0, 0);
     fresh.agreed = false;
     assert_eq!(
         decide(&fresh, &known(0), &spec(), &[content(1)]),
         Turn::Begin { begin: Offset::ZERO, accept_loss: false }
     );
-    assert_eq!(verdicts(&fresh, &known(0), &spec(), &[content(0)]), [span(0, 0)], "a barrier needs none");
+    assert_eq!(
+        decide(&fresh, &known(0), &spec(), &[content(0)]),
+        Turn::Begin { begin: Offset::ZERO, accept_loss: false },
+        "also of a barrier: it says where the journal ends"
+    );
     let reset = Ask { offset: offset(512), ..content(0) };
     assert_eq!(
         decide(&fresh, &known(512), &spec(), &[reset]),
         Turn::Begin { begin: offset(512), accept_loss: true },
         "an explicit offset is an operator's word"
     );
+    let mut there = standing(512, 512);
+    there.agreed = false;
+    let accepts =
+        |ask| matches!(decide(&there, &known(512), &spec(), &[ask]), Turn::Begin { accept_loss: true, .. });
+    assert!(accepts(Ask { offset: offset(512), ..content(0) }), "also where the spool is there already");
+    assert!(
+        !accepts(Ask { offset: offset(512), ..content(1) }),
+        "a writer that expects an offset accepts nothing"
+    );
+    assert!(!accepts(content(0)));
 }
 
 #[test]
@@ -211,14 +224,15 @@ fn an_epoch_known_of_a_lost_spool_is_a_floor() {
     let mut lost = standing(0, 0);
     lost.floor = offset(300);
     lost.agreed = false;
-    assert_eq!(
-        verdicts(&lost, &known(0), &spec(), &[content(1)]),
-        [Verdict::Refused(Status::IndexHasGreaterOffset)]
-    );
     let reset = Ask { offset: offset(300), ..content(0) };
     assert_eq!(
         decide(&lost, &known(0), &spec(), &[reset]),
         Turn::Begin { begin: offset(300), accept_loss: true }
+    );
+    lost.agreed = true;
+    assert_eq!(
+        verdicts(&lost, &known(0), &spec(), &[content(1)]),
+        [Verdict::Refused(Status::IndexHasGreaterOffset)]
     );
 }
 

@@ -1,5 +1,7 @@
 //! Which changes of an Apply become which transaction, and which are refused.
 
+use courant_proto::label::LabelSet;
+
 use super::*;
 use crate::journal_space::fixture::*;
 
@@ -145,4 +147,32 @@ fn refuses_two_changes_of_one_journal() {
         let text = refusal.to_string();
         assert!(text.starts_with("Changes[2]: journal acme/one is changed by Changes[0] already"), "{text}");
     }
+}
+
+#[test]
+fn durability_is_what_there_is_and_what_all_members_know() {
+    let with_level = |journal: &str, level: &str| {
+        let labels = LabelSet::from_pairs([("courant.dev/durability", level)]).expect("labels");
+        JournalSpec { labels, ..spec(journal) }
+    };
+    let mut keys = Keys::with_members(&["ours", "theirs"]);
+    keys.item(&with_level("acme/old", "fsync"));
+    let space = keys.space();
+    let check = |journal: &str, level: &str, strangers: bool, expected: Option<&str>| {
+        let change = Change { expect: Expect::Any, to: Target::Upsert(Box::new(with_level(journal, level))) };
+        let is_courant = |id: &ProcessId| !strangers || id.suffix() == "ours";
+        let refused =
+            check_durability(&space, &[change], &is_courant).err().map(|refusal| refusal.to_string());
+        match (&refused, expected) {
+            (None, None) => {}
+            (Some(refused), Some(expected)) if refused.contains(expected) => {}
+            _ => panic!("{journal} {level}: {refused:?}"),
+        }
+    };
+    check("acme/new", "replicated", true, None);
+    check("acme/new", "fsync", false, None);
+    check("acme/new", "fsync", true, Some("#theirs does not know of"));
+    check("acme/new", "sync", false, Some("Changes[0].Upsert.Labels: label courant.dev/durability is"));
+    check("acme/old", "fsync", true, None);
+    check("acme/old", "persisted", true, Some("#theirs does not know of"));
 }

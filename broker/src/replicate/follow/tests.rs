@@ -106,7 +106,7 @@ fn proposed_line(proposed: &Proposed) -> String {
             format!("commit {length} at {at}{registers}")
         }
         Decided::Roll { cut, begin, registers, epoch, .. } => {
-            let cut = if *cut { " cut" } else { "" };
+            let cut = cut.map(|at| format!(" cut at {at}")).unwrap_or_default();
             let epoch = epoch.map(|epoch| format!(" epoch {epoch}")).unwrap_or_default();
             format!("roll to {begin}{cut}{epoch} {registers}").trim_end().to_owned()
         }
@@ -336,7 +336,7 @@ fn the_watermark_rises() {
 }
 
 fn attach(epoch: u64, prior: u64, base: i64) -> Attach {
-    Attach { token: 1, create_revision: 1, epoch, prior, base }
+    Attach { token: 1, create_revision: 1, epoch, prior, base, counts: base }
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn attaching_to_an_epoch() {
         assert_eq!((line_of(line), follow.epoch), (expected.to_owned(), epoch), "{what}");
     };
     let spool = || open(7, 100, "hello", "1");
-    let begun = |begin: usize| format!("roll to {begin} cut epoch 8 {}: OK", registers("1"));
+    let begun = |begin: usize| format!("roll to {begin} cut at {begin} epoch 8 {}: OK", registers("1"));
     check("a new epoch", spool(), attach(8, 7, 105), propose(105, "", "1"), &begun(105), Some(8));
     check("cut to the base", spool(), attach(8, 7, 102), propose(102, "", "1"), &begun(102), Some(8));
     check("of an older epoch", spool(), attach(8, 6, 150), propose(150, "", "1"), &begun(150), Some(8));
@@ -371,7 +371,7 @@ fn attaching_to_an_epoch() {
         open(6, 100, "hello", "1"),
         attach(7, 7, 108),
         propose(100, "helloabc", "2"),
-        &format!("roll to 108 cut epoch 7 {}: mismatch [108, 108)", registers("2")),
+        &format!("roll to 108 cut at 108 epoch 7 {}: mismatch [108, 108)", registers("2")),
         Some(7),
     );
     let broken = |epoch, prior, base, span: &str| {

@@ -81,6 +81,14 @@ fn follows_assignments_and_specs() {
         &["-the/one@4", "+the/one@4"],
     );
     check(
+        "taken away and given back unseen",
+        one,
+        |keys| {
+            keys.unassign("the/one", "zone-a/self", 0).assign("the/one", "zone-a/self", 0, None);
+        },
+        &["-the/one@4", "+the/one@4"],
+    );
+    check(
         "promoted",
         |keys| {
             keys.item(&spec("the/one")).assign("the/one", "zone-a/self", 1, None);
