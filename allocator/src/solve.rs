@@ -209,7 +209,11 @@ impl<'a> Solve<'a> {
             return whole;
         }
         let mended = self.mend(&frame, &self.trimmed(&frame, &frame.limits));
-        if self.rank(&frame, &mended) < self.rank(&frame, &whole) { mended } else { whole }
+        let levelled = self.levelled(&frame, &mended);
+        // Of equals, the first.
+        let solutions = [whole, mended, levelled];
+        let best = solutions.into_iter().min_by_key(|solved| self.rank(&frame, solved));
+        best.unwrap_or_else(|| Lists::with_capacity(0))
     }
 
     fn frame<'b>(&self, items: &'b [u32]) -> Frame<'b> {
@@ -264,7 +268,8 @@ impl<'a> Solve<'a> {
         }
         self.bar(frame.items, &mut batch);
         let solved = self.solve(&batch);
-        if solved.all.len() as u64 == batch.offered.iter().map(|&offered| u64::from(offered)).sum::<u64>() {
+        let offered: u64 = batch.offered.iter().map(|&offered| u64::from(offered)).sum();
+        if solved.all.len() as u64 == offered && !solved.iter().any(|places| self.is_lone(places)) {
             return solved;
         }
         // Pushing gives up where rules give way one by one.
@@ -272,6 +277,7 @@ impl<'a> Solve<'a> {
         let mut augment = Augment::new(&self.places, &batch, held);
         augment.place_missing(Spread::TwoZones);
         augment.place_missing(Spread::Any);
+        augment.spread();
         sorted(augment.held)
     }
 
