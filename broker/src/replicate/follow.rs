@@ -33,6 +33,8 @@ pub(crate) struct Follow {
     epoch: Option<u64>,
     /// The watermark, as it was told last.
     committed: Offset,
+    /// The primary tells watermarks: it is Courant's, and has attached.
+    tells: bool,
 }
 
 /// What a message comes to.
@@ -129,7 +131,7 @@ impl Follow {
             }
             None => (SpoolState::new(Offset::ZERO, Codec::None, Registers::default()), None),
         };
-        Self { journal, state, epoch, committed: Offset::ZERO }
+        Self { journal, state, epoch, committed: Offset::ZERO, tells: false }
     }
 
     /// What has to be fetched before the first message of a stream, which attaches, can be taken.
@@ -161,6 +163,7 @@ impl Follow {
         attach: &Attach,
         request: &wire::ReplicateRequest,
     ) -> Result<Proposed, Broken> {
+        self.tells = true;
         let asked = self.asked(request)?;
         check_joint(attach, &asked.proposal)?;
         let goes_on = attach.epoch == attach.prior && self.epoch == Some(attach.epoch);
@@ -252,6 +255,12 @@ impl Follow {
             (None, None) => Decided::Skip,
         };
         let keeps = self.state.delta() > 0;
+        // A primary that tells nothing of what all members have shows what it commits at once, and so do its followers.
+        let committed = if !self.tells && answer.status == Status::Ok as i32 {
+            committed.max(self.state.committed().end)
+        } else {
+            committed
+        };
         Ok(Proposed { step, committed, answer: request.acknowledge.then_some(answer), keeps })
     }
 

@@ -131,10 +131,31 @@ fn proposed_line(proposed: &Proposed) -> String {
     line
 }
 
+/// The messages of a primary that tells watermarks, and what each comes to.
 fn check(what: &str, open: Option<OpenHead>, messages: &[wire::ReplicateRequest], expected: &[&str]) {
-    let mut follow = Follow::new(journal(), open);
+    let follow = Follow { tells: true, ..Follow::new(journal(), open) };
+    run(what, follow, messages, expected);
+}
+
+fn run(what: &str, mut follow: Follow, messages: &[wire::ReplicateRequest], expected: &[&str]) {
     let lines: Vec<String> = messages.iter().map(|message| line(follow.take(message.clone()))).collect();
     assert_eq!(lines, expected, "{what}");
+}
+
+#[test]
+fn what_a_primary_of_another_make_commits_is_shown_at_once() {
+    let content = wire::ReplicateRequest { content: "abc".into(), content_delta: 0, ..Default::default() };
+    run(
+        "agreed and committed",
+        Follow::new(journal(), open(0, 100, "hello", "1")),
+        &[propose(100, "hello", "1"), content, propose(100, "helloabc", "1"), propose(100, "other", "1")],
+        &[
+            "step, watermark 105: OK",
+            "content 3",
+            "commit 3 at 105, watermark 108: OK",
+            "skip: mismatch [100, 108)",
+        ],
+    );
 }
 
 #[test]
@@ -333,6 +354,27 @@ fn the_watermark_rises() {
             "step: OK",
         ],
     );
+}
+
+#[test]
+fn a_primary_that_tells_no_watermarks_has_committed_what_it_proposes() {
+    let mut follow = Follow::new(journal(), open(7, 100, "hello", "1"));
+    let messages = [
+        propose(100, "hello", "1"),
+        content("abc", 0),
+        propose(100, "HELLOabc", "1"),
+        propose(100, "helloabc", "1"),
+        unacknowledged(propose(108, "", "1")),
+    ];
+    let lines: Vec<String> = messages.into_iter().map(|message| line(follow.take(message))).collect();
+    let expected = [
+        "step, watermark 105: OK",
+        "content 3",
+        "skip, keeps: mismatch [100, 105)",
+        "commit 3 at 105, watermark 108: OK",
+        &format!("roll to 108 {}, watermark 108", registers("1")),
+    ];
+    assert_eq!(lines, expected);
 }
 
 fn attach(epoch: u64, prior: u64, base: i64) -> Attach {
