@@ -186,6 +186,11 @@ pub(crate) fn turn<'a>(
     })
 }
 
+/// Whether an ask would accept the loss of bytes below the furthest offset, if it came first.
+pub(crate) fn may_accept_loss(standing: &Standing, known: &Known, ask: &Ask) -> bool {
+    accepts_loss(standing, known, ask, standing.furthest(known))
+}
+
 /// Whether an asker knows that bytes may be missing below the offset at which an epoch is to begin: it was given by the asker, to move the
 /// journal there, or as all that an empty append says. An ordinary writer that expects an offset knows nothing of the kind.
 fn accepts_loss(standing: &Standing, known: &Known, first: &Ask, begin: Offset) -> bool {

@@ -26,6 +26,7 @@ use super::place::Place;
 use super::run::Core;
 use super::veil::Veiled;
 use super::wheel::Due;
+use crate::append::group;
 use crate::replica::Replica;
 use crate::replication::local::{Fault, Head, OpenHead, Unfollowed};
 use crate::replication::messages;
@@ -83,7 +84,7 @@ impl Core {
             pause,
         };
         let task = AbortOnDrop(self.background.begin_agreement(agreement));
-        owned.line = Line::Agreeing { attempt, task };
+        owned.line = Line::Agreeing { attempt, accepts_loss: accept_loss, task };
     }
 
     /// Begins an agreement if the journal needs one that nobody waits for: a new route, or content that is not known to be committed.
@@ -109,7 +110,8 @@ impl Core {
         let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
             return;
         };
-        if !matches!(owned.line, Line::Agreeing { attempt: awaited, .. } if awaited == attempt) {
+        let Line::Agreeing { attempt: awaited, accepts_loss, .. } = owned.line else { return };
+        if awaited != attempt {
             return;
         }
         owned.line = Line::Idle;
@@ -160,12 +162,20 @@ impl Core {
                 owned.floor = owned.floor.max(floor);
                 // Whoever accepts the loss reads the write head to know where the journal goes on.
                 owned.replica.index.raise_head(owned.floor);
-                owned.answer_all(|_| Outcome::Refused {
-                    status: Status::IndexHasGreaterOffset,
-                    registers: None,
-                    detail: None,
-                });
-                if owned.place.has_peers() {
+                let (standing, known) = (owned.standing(owned.spool(&self.log)), owned.known());
+                for waiting in mem::take(&mut owned.queue) {
+                    // One that names the offset came while others were agreed for: it has its turn, once.
+                    if !accepts_loss && group::may_accept_loss(&standing, &known, &waiting.ask) {
+                        owned.queue.push_back(waiting);
+                        continue;
+                    }
+                    let _ = waiting.reply.send(Outcome::Refused {
+                        status: Status::IndexHasGreaterOffset,
+                        registers: None,
+                        detail: None,
+                    });
+                }
+                if owned.queue.is_empty() && owned.place.has_peers() {
                     self.try_again(journal);
                 }
             }

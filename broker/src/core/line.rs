@@ -24,6 +24,8 @@ pub(super) enum Line {
     /// An agreement is under way; answers to any other count for nothing.
     Agreeing {
         attempt: u64,
+        /// An operator gave the offset that it is to begin at.
+        accepts_loss: bool,
         #[expect(dead_code, reason = "the work ends when this is dropped, and that is all it is for")]
         task: AbortOnDrop,
     },

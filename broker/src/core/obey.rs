@@ -289,9 +289,20 @@ impl Core {
         }
         owned.give_up_storing(at, "the journal goes on without what was appended");
         owned.veil.cut(at);
+        let spools: Vec<SpoolId> = cuts.iter().map(|(spool, _)| *spool).collect();
         let done = self.cut(cuts);
         if let Some(owned) = self.state.journals.get_mut(journal) {
             owned.pending.retain(|spool| self.log.spool(*spool).is_some());
+            // What is left of them was hidden together with what is gone.
+            for spool in spools.into_iter().filter_map(|spool| self.log.spool(spool)) {
+                if spool.length() > 0 {
+                    owned.veil.hide(Veiled::Grown { extent: extent(spool), tail: Vec::new() });
+                }
+                if spool.length() > 0 && spool.is_complete() {
+                    let (id, end, sum) = (spool.id(), spool.end(), spool.sum());
+                    owned.veil.hide(Veiled::Completed { spool: id, end, sum, is_offered: false });
+                }
+            }
         }
         done
     }
