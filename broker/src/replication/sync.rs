@@ -132,6 +132,10 @@ enum Failure {
     },
     /// A disk refuses.
     Full(String),
+    /// A peer holds another spool than the one that is to go on.
+    Differs(String),
+    /// A peer does not know what it was asked: it is of another make.
+    Foreign(ProcessId),
 }
 
 impl Failure {
@@ -185,6 +189,10 @@ pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agree
                 return Agreed::Unavailable(why);
             }
             Err(Failure::Full(why)) => return Agreed::Full(why),
+            Err(Failure::Differs(why)) => return Agreed::Unavailable(why),
+            Err(Failure::Foreign(peer)) => {
+                return Agreed::Unavailable(format!("broker {peer} does not tell heads"));
+            }
         }
     }
     Agreed::Unavailable("the lineage of the journal keeps changing".to_owned())
@@ -198,16 +206,38 @@ struct Syncing {
 impl Syncing {
     async fn attempt(&mut self) -> Result<Agreed, Failure> {
         let space = self.background.mirror.snapshot();
-        let peers = self.peers(&space)?;
+        let mut peers = self.peers(&space)?;
+        // Who has not said yet that it is Courant's is asked all the same: as another make's it would hold bytes of no epoch.
+        let asked = join_all(peers.iter().map(|peer| self.head(&space, peer))).await;
+        let mut told = Vec::with_capacity(peers.len());
+        for (peer, answer) in peers.iter_mut().zip(asked) {
+            match answer {
+                Ok(head) => {
+                    peer.is_courant = true;
+                    told.push(head);
+                }
+                Err(Failure::Foreign(_)) if !peer.is_courant => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         let ours: Vec<Peer> = peers.iter().filter(|peer| peer.is_courant).cloned().collect();
-        let told = try_join_all(ours.iter().map(|peer| self.head(&space, peer))).await?;
         let all_are_ours = ours.len() == peers.len();
         let held = |member: &ProcessId| Held { member: member.clone(), log: self.log_of(member, &told) };
         let members: Arc<[Held]> = self.agreement.route.members().iter().map(held).collect();
 
         if let Some(epoch) = self.goes_on(&told).filter(|_| all_are_ours) {
-            let links = self.attach(&space, &peers, &told, None, &epoch).await?;
-            return Ok(Agreed::Open { epoch: epoch.number, base: epoch.base, members, links });
+            match self.attach(&space, &peers, &told, None, &epoch).await {
+                Ok(links) => {
+                    return Ok(Agreed::Open { epoch: epoch.number, base: epoch.base, members, links });
+                }
+                // It would differ each time; the next epoch begins with a spool that is empty on all of them.
+                Err(Failure::Differs(why)) => {
+                    tracing::info!(journal = %self.agreement.replica.journal, why, "an epoch cannot go on, and the next begins");
+                    self.agreement.goes_on = None;
+                    return Err(Failure::Changed);
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         let (record, after, base, registers) = self.agree_on(&space, &told).await?;
         // A broker of another make is not asked: what it holds beyond us, everybody rolls to.
@@ -266,7 +296,10 @@ impl Syncing {
             }],
         };
         let answer = self.background.peers.heads(&peer.id, &peer.endpoint, request).await;
-        let answer = answer.map_err(|status| Failure::of(&peer.id, status.message()))?;
+        let answer = answer.map_err(|status| match status.code() {
+            tonic::Code::Unimplemented => Failure::Foreign(peer.id.clone()),
+            _ => Failure::of(&peer.id, status.message()),
+        })?;
         let head = answer.heads.into_iter().next().unwrap_or_default();
         if head.status != Status::Ok as i32 {
             let status = Status::from_wire(head.status).map_or("an unknown status", Status::name);
@@ -514,6 +547,13 @@ impl Syncing {
                 return Ok(stream);
             }
             let status = Status::from_wire(answer.status).map_or("an unknown status", Status::name);
+            if answer.status == Status::ProposalMismatch as i32 {
+                let have = answer.fragment.map(|have| (have.begin, have.end, have.compression_codec));
+                let Proposal { begin, end, codec, .. } = epoch.proposal;
+                let asked = (begin.get(), end.get(), codec.to_wire() as i32);
+                let why = format!("broker {} answers {status} to {asked:?}: it has {have:?}", peer.id);
+                return Err(Failure::Differs(why));
+            }
             // A route that is not the newest is nobody's fault.
             Err(Failure::passing(format!("broker {} answers {status}", peer.id)))
         });
