@@ -135,6 +135,9 @@ impl Shared {
                     let me = &self.config.id;
                     let targets =
                         target::targets(&space, &resolution, me, |endpoint| self.peers.has_failed(endpoint));
+                    for target in &targets {
+                        self.peers.is_of_our_kind(&target.endpoint, self.presence.is_courant(&target.id));
+                    }
                     if !targets.is_empty() {
                         return Ok(Located { resolution, replica: None, targets });
                     }

@@ -25,7 +25,7 @@ const CHUNK: usize = 256 << 10;
 
 /// What came of passing an append on.
 pub(super) enum Passed {
-    Answered(wire::AppendResponse),
+    Answered(Box<wire::AppendResponse>),
     /// The peer could not be reached: it has seen nothing of the append, which is given back.
     Unsent {
         requests: AppendRequests,
@@ -57,7 +57,7 @@ pub(super) async fn pass_on(
         }
     };
     match answer {
-        Ok(answer) => Ok(Passed::Answered(answer)),
+        Ok(answer) => Ok(Passed::Answered(Box::new(answer))),
         Err(why) => match relay.lock().unsent() {
             Some(requests) => Ok(Passed::Unsent { requests, why }),
             None => Err(why),

@@ -74,7 +74,7 @@ pub(crate) async fn append(
                 None => mem::replace(&mut requests, stream::empty().boxed()),
             };
             match proxy::pass_on(&shared, &name.name, target, first, passing).await? {
-                Passed::Answered(answer) => return Ok(answer),
+                Passed::Answered(answer) => return Ok(*answer),
                 Passed::Unsent { requests: unsent, why } => {
                     if received.is_none() {
                         requests = unsent;

@@ -177,6 +177,7 @@ impl Call {
     }
 
     /// The call ended with a fault.
+    #[cfg(test)]
     pub(crate) fn failed(mut self) {
         self.status = ERROR;
     }

@@ -128,6 +128,11 @@ impl PeerClient {
         self.channels.has_failed(endpoint)
     }
 
+    /// Says whether the broker at an endpoint is Courant's, which hangs on how it may be probed.
+    pub(crate) fn is_of_our_kind(&self, endpoint: &Endpoint, is_ours: bool) {
+        self.channels.is_of(endpoint, if is_ours { Make::Courant } else { Make::Other });
+    }
+
     fn journal(&self, endpoint: &Endpoint) -> Result<JournalClient<Channel>, Status> {
         let channel = self.channels.to(endpoint)?;
         Ok(JournalClient::new(channel)

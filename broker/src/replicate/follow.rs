@@ -39,6 +39,7 @@ pub(crate) struct Follow {
 
 /// What a message comes to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub(crate) enum Taken {
     /// Content, to be kept until a proposal.
     Content(Bytes),

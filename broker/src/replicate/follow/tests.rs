@@ -356,27 +356,6 @@ fn the_watermark_rises() {
     );
 }
 
-#[test]
-fn a_primary_that_tells_no_watermarks_has_committed_what_it_proposes() {
-    let mut follow = Follow::new(journal(), open(7, 100, "hello", "1"));
-    let messages = [
-        propose(100, "hello", "1"),
-        content("abc", 0),
-        propose(100, "HELLOabc", "1"),
-        propose(100, "helloabc", "1"),
-        unacknowledged(propose(108, "", "1")),
-    ];
-    let lines: Vec<String> = messages.into_iter().map(|message| line(follow.take(message))).collect();
-    let expected = [
-        "step, watermark 105: OK",
-        "content 3",
-        "skip, keeps: mismatch [100, 105)",
-        "commit 3 at 105, watermark 108: OK",
-        &format!("roll to 108 {}, watermark 108", registers("1")),
-    ];
-    assert_eq!(lines, expected);
-}
-
 fn attach(epoch: u64, prior: u64, base: i64) -> Attach {
     Attach { token: 1, create_revision: 1, epoch, prior, base, counts: base }
 }
