@@ -65,6 +65,8 @@ pub(crate) struct Background {
     pub(crate) peers: PeerClient,
     pub(crate) presence: Peers,
     pub(crate) notes: RouteNotes,
+    /// Drawn for this process: numbers that it gives out are not those of the process before.
+    pub(crate) seed: u64,
     /// Bounds how many agreements are under way at once.
     pub(crate) agreements: Arc<Semaphore>,
 }

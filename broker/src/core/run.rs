@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) tokens: HashMap<JournalName, u64>,
     /// What waits for the disk.
     pub(super) syncs: Syncs<Owed>,
-    /// Given out to agreements and generations.
+    /// Given out to agreements and generations. They begin somewhere else in every process: what was told by the one before counts for nothing.
     numbers: u64,
 }
 
@@ -94,7 +94,8 @@ impl Core {
     ) -> Self {
         let (sender, reports) = mpsc::channel(REPORTS);
         background.reports = sender;
-        Self { number, mailbox, reports, log, clock, background, metrics, state: State::default() }
+        let state = State { numbers: background.seed, ..State::default() };
+        Self { number, mailbox, reports, log, clock, background, metrics, state }
     }
 
     /// Serves the core's journals until everyone who could send it a command is gone, or `cancel`.
@@ -488,7 +489,7 @@ impl Core {
 impl State {
     /// A number that was not given out before; never zero.
     pub(super) fn next_number(&mut self) -> u64 {
-        self.numbers += 1;
+        self.numbers = self.numbers.wrapping_add(1).max(1);
         self.numbers
     }
 

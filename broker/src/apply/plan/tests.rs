@@ -155,7 +155,7 @@ fn durability_is_what_there_is_and_what_all_members_know() {
         let labels = LabelSet::from_pairs([("courant.dev/durability", level)]).expect("labels");
         JournalSpec { labels, ..spec(journal) }
     };
-    let mut keys = Keys::with_members(&["ours", "theirs"]);
+    let mut keys = Keys::with_members(&["a/ours", "b/theirs"]);
     keys.item(&with_level("acme/old", "fsync"));
     let space = keys.space();
     let check = |journal: &str, level: &str, strangers: bool, expected: Option<&str>| {
