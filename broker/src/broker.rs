@@ -204,6 +204,7 @@ impl Broker {
             peers: peers.clone(),
             presence: presence.clone(),
             notes,
+            seed,
             agreements: Arc::new(Semaphore::new(MOST_AGREEMENTS)),
         };
         let core_tasks = mailboxes

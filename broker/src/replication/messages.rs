@@ -23,6 +23,9 @@ const SMALL: usize = 64 << 10;
 /// Joined chunks end at this length.
 const JOINED: usize = 256 << 10;
 
+/// Content of one message at most: a broker of another make takes messages of 4 MiB.
+const LARGEST: usize = 1 << 20;
+
 /// A spool that begins with a round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rolling {
@@ -123,10 +126,13 @@ pub(crate) fn watermark(committed: Offset) -> wire::ReplicateRequest {
 pub(crate) fn contents(chunks: &[Bytes]) -> Vec<wire::ReplicateRequest> {
     let mut messages = Vec::new();
     let mut delta = 0;
-    let mut push = |chunk: Bytes| {
-        let length = chunk.len() as u64;
-        messages.push(content(chunk, delta));
-        delta += length;
+    let mut push = |mut chunk: Bytes| {
+        while !chunk.is_empty() {
+            let part = chunk.split_to(chunk.len().min(LARGEST));
+            let length = part.len() as u64;
+            messages.push(content(part, delta));
+            delta += length;
+        }
     };
     if let [only] = chunks {
         push(only.clone());
@@ -158,16 +164,16 @@ mod tests {
 
     #[test]
     fn content_follows_itself_whatever_the_chunks() {
-        let chunks: Vec<Bytes> = [3, 70_000, 5, 60_000, 250_000, 1, 1, 100]
+        let chunks: Vec<Bytes> = [3, 70_000, 5, 60_000, 250_000, 1, 1, 100, 3 << 20]
             .iter()
             .enumerate()
             .map(|(number, length)| Bytes::from(vec![number as u8; *length]))
             .collect();
         let messages = contents(&chunks);
-        assert!(messages.len() < chunks.len());
         let mut all = Vec::new();
         for message in &messages {
             assert_eq!(message.content_delta, all.len() as i64);
+            assert!(message.content.len() <= LARGEST);
             all.extend_from_slice(&message.content);
         }
         assert_eq!(all, chunks.concat());
