@@ -159,10 +159,11 @@ impl State {
                 leaving.push(*held);
             }
         }
-        // A member that has failed for the item holds it up: what is left goes on without it. That takes one that is known to have
-        // everything, and somebody in its place.
+        // A member that has failed for the item holds it up: what is left goes on without it. That takes one that had
+        // everything when the set was consistent last, and somebody in its place. The set as it is now cannot become consistent
+        // while the failed one is in it, so it is not waited for.
         let failed = |held: &Assigned| self.is_suspect(number, held.member);
-        let others_know = item.assigned.iter().any(|held| held.consistent && !failed(held));
+        let others_know = item.assigned.iter().any(|held| (held.consistent || held.synced) && !failed(held));
         let replaced = desired.len() >= wanted;
         let (mut removed, mut leaving): (Vec<Assigned>, Vec<Assigned>) =
             leaving.into_iter().partition(|held| failed(held) && others_know && replaced);

@@ -37,6 +37,8 @@ pub(crate) struct Assigned {
     pub(crate) mod_revision: i64,
     pub(crate) lease: i64,
     pub(crate) consistent: bool,
+    /// It was consistent at some time, though perhaps in a set that was another one.
+    pub(crate) synced: bool,
 }
 
 /// All items.

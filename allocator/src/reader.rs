@@ -128,6 +128,9 @@ impl<V: Send + Sync + 'static> Follower<V> {
             let all: Vec<&Entry<V>> = run.iter().map(AsRef::as_ref).collect();
             let consistent: Vec<bool> = all.iter().map(|entry| reader.is_consistent(entry, &all)).collect();
             self.state.set_consistent(&item, |at| consistent.get(at).copied().unwrap_or(false));
+            // A value is what a member was told when its set was consistent.
+            let synced: Vec<bool> = all.iter().map(|entry| !reader.value(entry).is_empty()).collect();
+            self.state.set_synced(&item, |at| synced.get(at).copied().unwrap_or(false));
         }
     }
 

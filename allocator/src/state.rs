@@ -124,7 +124,7 @@ impl State {
     ) {
         let (item, member) = (self.items.number(item), self.members.number(zone, suffix));
         let (mod_revision, lease) = (stamp.mod_revision, stamp.lease);
-        let assigned = Assigned { member, slot, mod_revision, lease, consistent };
+        let assigned = Assigned { member, slot, mod_revision, lease, consistent, synced: consistent };
         match self.find_assigned(item, member, slot) {
             Ok(at) => self.items.get_mut(item).assigned[at] = assigned,
             Err(at) => {
@@ -157,6 +157,18 @@ impl State {
         let mut differs = false;
         for (at, assigned) in self.items.get_mut(number).assigned.iter_mut().enumerate() {
             differs |= std::mem::replace(&mut assigned.consistent, consistent(at)) != consistent(at);
+        }
+        if differs {
+            self.items.mark(number);
+        }
+    }
+
+    /// Says of an item's assignments, in the same order, whether each was consistent at some time.
+    pub fn set_synced(&mut self, item: &str, synced: impl Fn(usize) -> bool) {
+        let Some(number) = self.items.find(item) else { return };
+        let mut differs = false;
+        for (at, assigned) in self.items.get_mut(number).assigned.iter_mut().enumerate() {
+            differs |= std::mem::replace(&mut assigned.synced, synced(at)) != synced(at);
         }
         if differs {
             self.items.mark(number);

@@ -145,6 +145,17 @@ fn a_suspect_goes_at_once_when_another_is_known_to_have_everything_and_there_is_
 }
 
 #[test]
+fn a_suspect_goes_also_if_it_failed_before_the_set_was_consistent_again() {
+    // They were three when they were told so last; since then a third one is to take part, and does not answer.
+    let mut state = state(3, "a(0) b(1) c(2)", "a c d");
+    state.set_synced("item", |at| at == 0);
+    let number = state.items.find("item").expect("the item");
+    let suspect = state.members.number("zone", "b");
+    state.suspects.insert((number, suspect));
+    assert_eq!(told(&state, FirstPrimary::FirstInOrder), "+d(3) -b(1)");
+}
+
+#[test]
 fn assignments_follow_their_member_to_its_new_lease() {
     let mut state = state(2, "a(0)* b(1)*", "a b");
     let stamp = Stamp { create_revision: 70, mod_revision: 70, lease: 8 };
