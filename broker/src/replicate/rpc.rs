@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use courant_keyspace::Snapshot;
 use courant_proto::endpoint::Endpoint;
@@ -13,7 +14,7 @@ use courant_proto::wire;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
 use super::attach::Fill;
@@ -27,6 +28,10 @@ use crate::shared::{Shared, Wants};
 
 /// Answers that may be owed before no more messages are read.
 const OWED: usize = 64;
+
+/// A primary that was replaced has so long to end what it has on its way, in order: its successor fences it as soon as it needs to. After
+/// that it is not followed any more, even if it does not know.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The messages of a primary.
 pub(crate) type Requests = BoxStream<'static, Result<wire::ReplicateRequest, Status>>;
@@ -97,6 +102,8 @@ struct Following {
     news: watch::Receiver<Arc<Snapshot<Value>>>,
     /// The primary sends no more.
     ended: bool,
+    /// It is not the primary any more, and has until then to end the stream with what is on its way.
+    leaving: Option<Instant>,
 }
 
 impl Following {
@@ -159,6 +166,7 @@ impl Following {
             header: Some((&ours).into()),
             news,
             ended: false,
+            leaving: None,
         };
         following.begin(first, &ours).await?;
         Ok(Opened::Following(Box::new(following)))
@@ -202,7 +210,14 @@ impl Following {
                     if changed.is_err() {
                         return Err(crate::core::stopping());
                     }
-                    self.still_primary()?;
+                    if self.is_still_primary() {
+                        self.leaving = None;
+                    } else {
+                        self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
+                    }
+                }
+                () = sleep_until(self.leaving.unwrap_or_else(Instant::now)), if self.leaving.is_some() => {
+                    return Err(self.superseded());
                 }
                 done = done(&mut self.owed) => {
                     if let Some(mut answer) = done? {
@@ -218,17 +233,12 @@ impl Following {
         }
     }
 
-    /// A primary that was replaced is not followed any more, even if it does not know yet.
-    fn still_primary(&self) -> Result<(), Status> {
+    fn is_still_primary(&self) -> bool {
         let space = self.shared.space();
         let is_there =
             space.item(&self.journal).is_some_and(|item| item.create_revision == self.create_revision);
         let primary = space.assignments(&self.journal).find(|assigned| assigned.assignment.slot == 0);
-        if is_there && primary.is_some_and(|assigned| assigned.assignment.member == self.primary) {
-            Ok(())
-        } else {
-            Err(self.superseded())
-        }
+        is_there && primary.is_some_and(|assigned| assigned.assignment.member == self.primary)
     }
 
     fn superseded(&self) -> Status {
