@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use courant_proto::wire;
 use etcd_client::GetOptions;
 use prost::Message as _;
@@ -69,10 +69,12 @@ impl<'a> Cluster<'a> {
     async fn assignments(&self) -> Result<Vec<Assignment>> {
         let mut etcd = self.world.etcd().await?;
         let prefix = format!("{}/assign/", self.prefix);
-        let answer = etcd.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await.context("etcd")?;
+        let answer =
+            etcd.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await.context("etcd")?;
         let read = |kv: &etcd_client::KeyValue| {
             let key = kv.key_str().context("a key that is text")?;
-            let parts: Vec<&str> = key.strip_prefix(&prefix).context("a key below the prefix")?.split('#').collect();
+            let parts: Vec<&str> =
+                key.strip_prefix(&prefix).context("a key below the prefix")?.split('#').collect();
             let [journal, _zone, member, slot] = parts[..] else { anyhow::bail!("assignment {key}") };
             let route = wire::Route::decode(kv.value()).with_context(|| format!("the value of {key}"))?;
             Ok(Assignment {
@@ -117,16 +119,36 @@ impl<'a> Cluster<'a> {
                 let members: Vec<&str> = held.iter().map(|a| a.member.as_str()).collect();
                 let agreed = held.iter().all(|a| a.route == members && running.contains(&a.member));
                 let packed = (0..replicas as u32).all(|slot| held.iter().any(|a| a.slot == slot));
-                ensure!(
-                    held.len() == replicas && agreed && packed,
-                    "{} wants {replicas} replicas and has {held:?}",
-                    spec.name
-                );
+                if held.len() == replicas && agreed && packed {
+                    continue;
+                }
+                let primary = held.iter().find(|a| a.slot == 0);
+                if let Some(primary) =
+                    primary.filter(|a| self.kind_of(&a.member).is_ok_and(|k| k == Kind::Gazette))
+                {
+                    self.nudge(&spec.name, &primary.member).await;
+                }
+                anyhow::bail!("{} wants {replicas} replicas and has {held:?}", spec.name);
             }
             Ok(Some(()))
         })
         .await?;
         self.places().await
+    }
+
+    /// Does what a client would. A Gazette primary that could not reach a member which has just come back tries again at the
+    /// next append, or a minute later.
+    async fn nudge(&self, journal: &str, primary: &str) {
+        let Some(broker) = self.running().find(|broker| broker.id == primary) else { return };
+        let request = wire::AppendRequest {
+            journal: journal.to_owned(),
+            suspend: wire::append_request::Suspend::NoResume.into(),
+            ..Default::default()
+        };
+        if let Ok(talk) = Talk::to(&broker.url()) {
+            // Whether it helped is seen in the assignments.
+            let _ = talk.append(request, b"").await;
+        }
     }
 
     /// Waits until nothing has changed for a while.

@@ -1,6 +1,7 @@
 //! A consumer built on Gazette's framework, on brokers of Courant's: its counts are right, and stay right when a broker
 //! is killed below it, and when it is killed itself.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -67,7 +68,9 @@ fn journals(replication: i32) -> Vec<wire::JournalSpec> {
     };
     let mut specs = Vec::new();
     for stage in ["in", "out"] {
-        specs.extend((0..WRITERS).map(|n| labelled(format!("tally/{stage}/part-{n:03}"), "application/x-ndjson")));
+        specs.extend(
+            (0..WRITERS).map(|n| labelled(format!("tally/{stage}/part-{n:03}"), "application/x-ndjson")),
+        );
     }
     for shard in shard_ids() {
         specs.push(labelled(format!("tally/recovery/{shard}"), "application/x-gazette-recoverylog"));
@@ -101,20 +104,31 @@ impl Bench<'_> {
             .env_clear()
             .env("TMPDIR", world.folder())
             .arg("serve")
-            .args(["--etcd.address", world.etcd_url(), "--etcd.prefix", "/gazette/tally", "--etcd.lease", "4s"])
+            .args([
+                "--etcd.address",
+                world.etcd_url(),
+                "--etcd.prefix",
+                "/gazette/tally",
+                "--etcd.lease",
+                "4s",
+            ])
             .args(["--broker.address", &broker, "--broker.cache.size", "64"])
+            // With a cache of routes it reads stored fragments by itself.
+            .args([OsStr::new("--broker.file-root"), world.store().as_os_str()])
             .args(["--consumer.host", "127.0.0.1", "--consumer.port", &self.port.to_string()])
             .args(["--consumer.id", &format!("consumer-{}", self.runs), "--log.level", "info"]);
         self.consumer = Some(Process::start(&format!("consumer-{}", self.runs), world.folder(), command)?);
-        until("the consumer listens", CATCHING_UP, || async { Ok(get(self.port).await.ok().map(|_| ())) }).await
+        until("the consumer listens", CATCHING_UP, || async { Ok(get(self.port).await.ok().map(|_| ())) })
+            .await
     }
 
     /// Creates the shards, as an operator does.
     async fn shards(&self) -> Result<()> {
         let world = self.cluster.world;
-        let mut tree = "common:\n  recovery_log_prefix: tally/recovery\n  hint_prefix: /gazette/hints/tally\n  \
+        let mut tree =
+            "common:\n  recovery_log_prefix: tally/recovery\n  hint_prefix: /gazette/hints/tally\n  \
                         hint_backups: 1\n  max_txn_duration: 500ms\nshards:\n"
-            .to_owned();
+                .to_owned();
         for shard in shard_ids() {
             let (kind, n) = shard.split_once('-').context("a shard's id")?;
             let stage = if kind == "relay" { "in" } else { "out" };
@@ -126,7 +140,12 @@ impl Bench<'_> {
         let consumer = format!("http://127.0.0.1:{}", self.port);
         let file = file.to_string_lossy().into_owned();
         let ran = gazctl
-            .raw(&["shards", "apply", "--specs", &file], b"", &[("CONSUMER_ADDRESS", &consumer)], Ends::ByItself)
+            .raw(
+                &["shards", "apply", "--specs", &file],
+                b"",
+                &[("CONSUMER_ADDRESS", &consumer)],
+                Ends::ByItself,
+            )
             .await?;
         ensure!(ran.code == Some(0), "gazctl shards apply: {}", ran.describe());
         Ok(())
@@ -148,7 +167,8 @@ impl Bench<'_> {
     async fn publish_and_count(&mut self, victim: Option<usize>) -> Result<()> {
         let world = self.cluster.world;
         let survivor = self.cluster.brokers.iter().enumerate();
-        let survivor = survivor.filter(|(at, broker)| broker.runs() && Some(*at) != victim).map(|(_, b)| b.url());
+        let survivor =
+            survivor.filter(|(at, broker)| broker.runs() && Some(*at) != victim).map(|(_, b)| b.url());
         let survivor = survivor.last().context("no broker is left")?;
         // The pace makes it last over the death of a broker, and the lease that has to run out then.
         let pace = if victim.is_some() { "20ms" } else { "1ms" };

@@ -23,9 +23,8 @@ pub(crate) async fn run(world: &World, report: &mut Report) -> Result<()> {
         let kind = if n % 2 == 0 { Kind::Courant } else { Kind::Gazette };
         cluster.add(kind, &format!("holder-{n}"), &format!("zone-{}", n % 2), 1024).await?;
     }
-    let specs = (0..JOURNALS).map(|n| {
-        spec(&format!("leaders/journal-{n:03}"), 1 + (n % 3) as i32, Codec::None, 65_536)
-    });
+    let specs = (0..JOURNALS)
+        .map(|n| spec(&format!("leaders/journal-{n:03}"), 1 + (n % 3) as i32, Codec::None, 65_536));
     cluster.any()?.create(specs.collect()).await?;
     cluster.settled().await?;
     cluster.rested().await?;
@@ -42,7 +41,10 @@ pub(crate) async fn run(world: &World, report: &mut Report) -> Result<()> {
             Ok(())
         };
         let next = leaders.get(at + 1).copied().unwrap_or(Kind::Courant);
-        report.check(format!("leaders: from {} {at} to {}: nothing moves", kind.name(), next.name()), rested.await);
+        report.check(
+            format!("leaders: from {} {at} to {}: nothing moves", kind.name(), next.name()),
+            rested.await,
+        );
     }
 
     // Now those that hold journals leave and come back, so that the leader is of either kind.

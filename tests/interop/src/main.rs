@@ -3,9 +3,11 @@
 //!
 //! `tests/interop/run` builds the programs and starts this.
 
+mod calls;
 mod cluster;
 mod counts;
 mod leaders;
+mod measure;
 mod mixed;
 mod processes;
 mod replace;
@@ -38,13 +40,16 @@ struct Args {
     /// Keep the folders of the scenarios here, for a look at the logs
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Measure, instead of running the scenarios
+    #[arg(long)]
+    measure: bool,
     /// Run only scenarios whose name contains this
     filters: Vec<String>,
 }
 
 /// What there is to run.
-const SCENARIOS: [&str; 7] =
-    ["verbs", "replace", "mixed-gcg", "mixed-cgc", "mixed-gcgc", "leaders", "consumer-c3"];
+const SCENARIOS: [&str; 8] =
+    ["verbs", "calls", "replace", "mixed-gcc", "mixed-cgg", "mixed-cgcg", "leaders", "consumer-c3"];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is what this program is for")]
 fn main() -> ExitCode {
@@ -75,17 +80,21 @@ async fn run(args: &Args) -> Result<(String, bool)> {
     let temporary = tempfile::tempdir().context("a folder for the run")?;
     let top = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     let mut report = Report::default();
-    let wanted = |name: &&str| args.filters.is_empty() || args.filters.iter().any(|f| name.contains(f.as_str()));
-    // A cluster of other kinds than those that are always run, like `mixed-ggg`, is asked for by its whole name.
-    let asked = args.filters.iter().map(String::as_str).filter(|name| name.contains('-'));
-    let mut scenarios: Vec<&str> = SCENARIOS.into_iter().filter(|name| wanted(&name)).chain(asked).collect();
-    scenarios.dedup();
+    let wanted =
+        |name: &&str| args.filters.is_empty() || args.filters.iter().any(|f| name.contains(f.as_str()));
+    // Others than those that are always run, like `mixed-ggg`, are asked for by their whole name.
+    let asked = args.filters.iter().map(String::as_str);
+    let asked = asked.filter(|name| name.contains('-') && !SCENARIOS.contains(name));
+    let scenarios: Vec<&str> = SCENARIOS.into_iter().filter(|name| wanted(name)).chain(asked).collect();
+    let scenarios = if args.measure { vec!["measure"] } else { scenarios };
     for scenario in scenarios {
         eprintln!("interop: {scenario}");
         let folder = top.join(scenario);
         let world = World::start(&programs, &folder).await?;
         let ran = match scenario {
             "verbs" => verbs::run(&world, &mut report).await,
+            "calls" => calls::run(&world, &mut report).await,
+            "measure" => measure::run(&world, &mut report).await,
             "replace" => replace::run(&world, &mut report).await,
             "leaders" => leaders::run(&world, &mut report).await,
             "consumer-c3" => counts::run(&world, &mut report, Kind::Courant, 3).await,

@@ -28,19 +28,29 @@ const WAIT: Duration = Duration::from_secs(30);
 /// What lies in each journal, as far as this run knows.
 type Contents = BTreeMap<String, Vec<u8>>;
 
-/// Runs one cluster of these kinds, each broker in a zone of its own.
+/// Runs one cluster of these kinds, each broker in a zone of its own. The first and the last kind should differ.
 pub(crate) async fn run(world: &World, report: &mut Report, kinds: &[Kind]) -> Result<()> {
     let title: Vec<&str> = kinds.iter().map(|kind| &kind.name()[..1]).collect();
     let title = format!("mixed {}", title.join("+"));
     let mut cluster = Cluster::new(world, &format!("/gazette/{}", title.replace([' ', '+'], "-")));
-    for (n, kind) in kinds.iter().enumerate() {
-        cluster.add(*kind, &format!("broker-{n}"), &format!("zone-{n}"), 1024).await?;
-    }
     let names: Vec<String> = (0..JOURNALS).map(|n| format!("mixed/journal-{n:03}")).collect();
     let specs = names.iter().enumerate().map(|(n, name)| spec(name, 3, CODECS[n % CODECS.len()], FRAGMENT));
-    cluster.any()?.create(specs.collect()).await?;
+    let specs: Vec<_> = specs.collect();
+    let (early, late) = specs.split_at(JOURNALS / 2);
+    // The last one is the first to start: it leads, and is primary of the journals that are there already. Of the others it
+    // is the one that is first by name, or all in turn, as the leader likes.
+    for (n, kind) in kinds.iter().enumerate().rev() {
+        cluster.add(*kind, &format!("broker-{n}"), &format!("zone-{n}"), 1024).await?;
+        if n + 1 == kinds.len() {
+            cluster.any()?.create(early.to_vec()).await?;
+        }
+    }
+    cluster.any()?.create(late.to_vec()).await?;
     let places = cluster.settled().await;
-    report.check(format!("{title}: settles"), places.as_ref().map(|_| ()).map_err(|error| anyhow::anyhow!("{error:#}")));
+    report.check(
+        format!("{title}: settles"),
+        places.as_ref().map(|_| ()).map_err(|error| anyhow::anyhow!("{error:#}")),
+    );
     let scene = Scene { cluster, title, places: places?, contents: Contents::new() };
     scene.play(report).await
 }
@@ -63,8 +73,9 @@ impl Scene<'_> {
             );
             for &via in &kinds {
                 let title = self.title.clone();
-                let row =
-                    |what: &str| format!("{title}: {what} through {}, primary {}", via.name(), primary.name());
+                let row = |what: &str| {
+                    format!("{title}: {what} through {}, primary {}", via.name(), primary.name())
+                };
                 let appended = self.appends(via, &led).await;
                 report.check(row("appends"), appended);
                 report.check(row("reads"), self.reads(via, &led).await);
@@ -77,6 +88,7 @@ impl Scene<'_> {
             let suspended = self.suspends(&led).await;
             report.check(row, suspended);
         }
+        report.check(format!("{}: durability is refused", self.title), self.durability().await);
         if self.cluster.brokers.len() > 3 {
             for victim in kinds {
                 let row = format!("{}: kill -9 of a {} primary", self.title, victim.name());
@@ -86,6 +98,20 @@ impl Scene<'_> {
                 }
                 report.check(row, killed.map(|_| ()));
             }
+        }
+        Ok(())
+    }
+
+    /// A durability that a Gazette member could not keep is not accepted by a Courant one.
+    async fn durability(&self) -> Result<()> {
+        for talk in self.brokers_of(Kind::Courant)? {
+            let label =
+                wire::Label { name: "courant.dev/durability".into(), value: "fsync".into(), prefix: false };
+            let labels = Some(wire::LabelSet { labels: vec![label] });
+            let spec = wire::JournalSpec { labels, ..spec("mixed/durable", 3, Codec::None, FRAGMENT) };
+            let change = wire::apply_request::Change { upsert: Some(spec), ..Default::default() };
+            let answer = talk.apply(vec![change]).await;
+            ensure!(answer.is_err(), "it was accepted");
         }
         Ok(())
     }
@@ -181,7 +207,8 @@ impl Scene<'_> {
             for journal in journals {
                 let head = self.contents[journal].len() as i64;
                 for (offset, wanted) in [(head, Status::Ok), (head + 1, Status::WrongAppendOffset)] {
-                    let request = wire::AppendRequest { journal: journal.clone(), offset, ..Default::default() };
+                    let request =
+                        wire::AppendRequest { journal: journal.clone(), offset, ..Default::default() };
                     let answer = talk.append(request, b"").await.context("append")?;
                     ensure!(answer.status() == wanted, "{journal} at {offset}: {:?}", answer.status());
                 }
@@ -197,7 +224,8 @@ impl Scene<'_> {
                 until(&format!("stored fragments of {journal}"), WAIT, || async {
                     let request = wire::FragmentsRequest { journal: journal.clone(), ..Default::default() };
                     let answer = talk.fragments(request).await?;
-                    let stored = answer.fragments.iter().filter_map(|f| f.spec.as_ref()).filter(|f| f.mod_time > 0);
+                    let stored =
+                        answer.fragments.iter().filter_map(|f| f.spec.as_ref()).filter(|f| f.mod_time > 0);
                     Ok((stored.count() > 0).then_some(()))
                 })
                 .await?;
@@ -220,14 +248,22 @@ impl Scene<'_> {
             ensure!(answer.status() == Status::Suspended, "suspend: {:?}", answer.status());
             self.cluster.settled().await.context("suspended")?;
             for talk in &running {
-                ensure!(talk.content(journal).await?.bytes.len() as i64 == head, "{journal}: read while suspended");
+                ensure!(
+                    talk.content(journal).await?.bytes.len() as i64 == head,
+                    "{journal}: read while suspended"
+                );
                 let kept = wire::AppendRequest {
                     journal: journal.clone(),
                     suspend: Suspend::NoResume.into(),
                     ..Default::default()
                 };
-                let answer = talk.append(kept, b"x").await.context("no resume")?;
-                ensure!(answer.status() == Status::Suspended, "no resume: {:?}", answer.status());
+                // While it shrinks to one replica it may be nobody's for a moment.
+                let status = until("an answer", WAIT, || async {
+                    let answer = talk.append(kept.clone(), b"x").await.context("no resume")?;
+                    Ok(Some(answer.status()))
+                });
+                let status = status.await?;
+                ensure!(status == Status::Suspended, "no resume: {status:?}");
             }
             let talk = running.iter().rev().nth(n).context("another broker")?;
             let begin = until("an append that resumes", WAIT, || async {
@@ -281,8 +317,13 @@ impl Scene<'_> {
         let mut outage = Duration::ZERO;
         for written in &written {
             if led.contains(&written.journal) {
-                let again = written.acknowledged.iter().map(|a| a.at).find(|at| *at > when + Duration::from_millis(200));
-                let again = again.with_context(|| format!("{} never took an append again", written.journal))?;
+                let again = written
+                    .acknowledged
+                    .iter()
+                    .map(|a| a.at)
+                    .find(|at| *at > when + Duration::from_millis(200));
+                let again =
+                    again.with_context(|| format!("{} never took an append again", written.journal))?;
                 outage = outage.max(again - when);
             }
         }
@@ -307,7 +348,8 @@ impl Scene<'_> {
         until("every broker tells the same", WAIT, agreed).await?;
         for written in written {
             let holder = self.places[&written.journal].values().find(|member| *member != victim);
-            let holder = self.cluster.running().find(|broker| Some(&broker.id) == holder).context("a holder")?;
+            let holder =
+                self.cluster.running().find(|broker| Some(&broker.id) == holder).context("a holder")?;
             let now = Talk::to(&holder.url())?.content(&written.journal).await?.bytes;
             self.contents.insert(written.journal.clone(), now);
         }
@@ -318,9 +360,10 @@ impl Scene<'_> {
         for written in written {
             let journal = &written.journal;
             let before = &self.places[journal];
-            let holders = self.cluster.running().filter(|broker| {
-                broker.id != victim && before.values().any(|member| *member == broker.id)
-            });
+            let holders = self
+                .cluster
+                .running()
+                .filter(|broker| broker.id != victim && before.values().any(|member| *member == broker.id));
             let reads = holders.map(|broker| async move {
                 let read = Talk::to(&broker.url())?.content(journal).await?;
                 anyhow::Ok((broker.id.clone(), read))

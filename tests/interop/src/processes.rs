@@ -260,10 +260,6 @@ impl Broker {
         self.port
     }
 
-    pub(crate) fn store(&self) -> &Path {
-        &self.store
-    }
-
     /// Starts it, and waits until it serves.
     pub(crate) async fn start(&mut self, world: &World) -> Result<()> {
         self.launch(world)?;

@@ -64,7 +64,12 @@ async fn replace(cluster: &mut Cluster<'_>, first: Kind, title: &str, report: &m
         let what = format!("{journal}: what was stored");
         let read = until(&what, LISTING, || async {
             let read = talk.content(journal).await?;
-            ensure!(read.begin == 0 && read.bytes == content, "{} of {} bytes", read.bytes.len(), content.len());
+            ensure!(
+                read.begin == 0 && read.bytes == content,
+                "{} of {} bytes",
+                read.bytes.len(),
+                content.len()
+            );
             Ok(Some(()))
         });
         let row = format!("{title}: the new one reads {}", codec.as_str_name());

@@ -77,10 +77,8 @@ impl Report {
             let _ = writeln!(table, "{name:width$}  {verdict}");
         }
         let count = |wanted: fn(&Outcome) -> bool| self.rows.iter().filter(|(_, o)| wanted(o)).count();
-        let (same, differs) = (
-            count(|o| matches!(o, Outcome::Same)),
-            count(|o| matches!(o, Outcome::Differs(_))),
-        );
+        let (same, differs) =
+            (count(|o| matches!(o, Outcome::Same)), count(|o| matches!(o, Outcome::Differs(_))));
         let _ = writeln!(table, "\n{same} as they should be, {differs} different");
         for note in &self.notes {
             let _ = writeln!(table, "{note}");

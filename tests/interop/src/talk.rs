@@ -102,8 +102,10 @@ impl Talk {
 
     /// Creates journals, all of them or none.
     pub(crate) async fn create(&self, specs: Vec<wire::JournalSpec>) -> Result<()> {
-        let upsert =
-            |spec| wire::apply_request::Change { upsert: Some(spec), ..wire::apply_request::Change::default() };
+        let upsert = |spec| wire::apply_request::Change {
+            upsert: Some(spec),
+            ..wire::apply_request::Change::default()
+        };
         let response = self.apply(specs.into_iter().map(upsert).collect()).await.context("apply")?;
         ensure!(response.status() == Status::Ok, "apply: {}", response.status().as_str_name());
         Ok(())
@@ -156,7 +158,9 @@ impl Talk {
 }
 
 async fn limited<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, tonic::Status> {
-    timeout(LIMIT, call).await.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the run's own limit")))
+    timeout(LIMIT, call)
+        .await
+        .unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the run's own limit")))
 }
 
 /// A journal of this many replicas, in fragments of this length.

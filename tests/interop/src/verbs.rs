@@ -43,7 +43,14 @@ const fn edited<'a>(name: &'a str, args: &'a str, editor: &'a str) -> Step<'a> {
 }
 
 const fn ended<'a>(name: &'a str, args: &'a str) -> Step<'a> {
-    Step { name, args, input: b"", editor: "true", ends: Ends::After(Duration::from_millis(1500)), good: true }
+    Step {
+        name,
+        args,
+        input: b"",
+        editor: "true",
+        ends: Ends::After(Duration::from_millis(1500)),
+        good: true,
+    }
 }
 
 /// Journals of every kind: the codecs that folders may hold, one that is only read, one that is only written.
@@ -329,7 +336,8 @@ impl Pair<'_> {
         )
         .await?;
         // gazctl removes objects by itself, and knows no folder as file:///.
-        let (folder, local) = (format!("prune -l name=acme/gzip {info}"), format!("prune -l name=more/one {info}"));
+        let (folder, local) =
+            (format!("prune -l name=acme/gzip {info}"), format!("prune -l name=more/one {info}"));
         self.compare(
             report,
             &[
