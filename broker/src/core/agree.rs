@@ -452,6 +452,8 @@ impl Core {
             Ok((opened, completed)) => {
                 owned.spool = Some(opened);
                 owned.epoch = Some(epoch);
+                // Until all have attached, the members of the record are not those of the epoch before, even if they look it.
+                owned.agreed_members = None;
                 // Its begin was agreed on, whatever may be missing below.
                 owned.certain = true;
                 if let Some(completed) = completed {
