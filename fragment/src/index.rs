@@ -127,6 +127,19 @@ impl<C> Index<C> {
         self.changed.notify_waiters();
     }
 
+    /// From where on everything below `end` is known to lie in the stores; `end` itself if what ends there does not.
+    pub fn stored_from(&self, end: Offset) -> Offset {
+        let state = self.state.lock();
+        let mut from = end;
+        for remote in state.remote.as_slice().iter().rev() {
+            if remote.fragment.end < from {
+                break;
+            }
+            from = from.min(remote.fragment.begin);
+        }
+        from
+    }
+
     /// Drops the content of a spool which will never be stored.
     pub fn released(&self, spool: SpoolId) {
         let mut state = self.state.lock();

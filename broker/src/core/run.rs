@@ -321,15 +321,16 @@ impl Core {
                     owned.pending = Vec::new();
                 }
                 if let Some(fragment) = fragment {
+                    owned.replica.index.persisted(spool, fragment);
                     if let Some(stored) = owned.stored(&self.log) {
                         self.background.lineage.note_roll(Rolled {
                             journal: identity.journal.clone(),
                             create_revision: owned.replica.create_revision,
+                            from: owned.replica.index.stored_from(stored),
                             stored,
                             sealed: None,
                         });
                     }
-                    owned.replica.index.persisted(spool, fragment);
                 }
             }
         }
@@ -458,6 +459,7 @@ impl Core {
             self.background.lineage.note_roll(Rolled {
                 journal: journal.clone(),
                 create_revision: owned.replica.create_revision,
+                from: owned.replica.index.stored_from(stored),
                 stored,
                 sealed: Some(Sealing { epoch, registers }),
             });

@@ -41,7 +41,9 @@ pub(crate) enum EpochOutcome {
 pub(crate) struct Rolled {
     pub(crate) journal: JournalName,
     pub(crate) create_revision: i64,
-    /// Everything below is in the store.
+    /// Everything from here on ...
+    pub(crate) from: Offset,
+    /// ... up to here is in the store. A member that came later knows nothing of what lies before it.
     pub(crate) stored: Offset,
     /// The epoch is over: this broker commits nothing more in it. Then these are the registers at `stored`, its end.
     pub(crate) sealed: Option<Sealing>,

@@ -133,6 +133,10 @@ fn rolled_record(record: &Lineage, rolled: &Rolled) -> Option<Lineage> {
     if record.create_revision != rolled.create_revision {
         return None;
     }
+    // What others held below it may not be stored yet, unless nobody else ever held anything.
+    if rolled.from > record.stored() && !record.is_of_one() {
+        return None;
+    }
     let present = record.newest().map(|newest| newest.number);
     let sealed = rolled
         .sealed
@@ -141,4 +145,43 @@ fn rolled_record(record: &Lineage, rolled: &Rolled) -> Option<Lineage> {
         .map(|sealing| Sealed { end: rolled.stored.get(), registers: Some((&sealing.registers).into()) });
     let next = record.rolled(rolled.stored, sealed);
     (next != *record).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_proto::offset::Offset;
+    use courant_proto::wire::process_spec::Id;
+
+    use super::*;
+    use crate::lineage::record::Epoch;
+
+    #[test]
+    fn what_a_member_that_came_later_has_stored_tells_nothing_of_what_lies_before_it() {
+        let at = |offset| Offset::new(offset).expect("an offset");
+        let member = |suffix: &str| Id { zone: "zone".to_owned(), suffix: suffix.to_owned() };
+        let check = |members: [&[&str]; 2], from, expected: Option<i64>| {
+            let epoch = |number, begin, members: &[&str]| Epoch {
+                number,
+                begin,
+                members: members.iter().map(|suffix| member(suffix)).collect(),
+                ..Epoch::default()
+            };
+            let epochs = vec![epoch(1, 455, members[0]), epoch(2, 42_526, members[1])];
+            let record = Lineage { create_revision: 7, stored: 455, epochs };
+            let rolled = Rolled {
+                journal: JournalName::parse("the/one").expect("a name"),
+                create_revision: 7,
+                from: at(from),
+                stored: at(48_257),
+                sealed: None,
+            };
+            assert_eq!(rolled_record(&record, &rolled).map(|next| next.stored), expected);
+        };
+        check([&["a", "b"], &["b", "c"]], 42_526, None);
+        check([&["a", "b"], &["b", "c"]], 455, Some(48_257));
+        check([&["a", "b"], &["b", "c"]], 0, Some(48_257));
+        check([&["a"], &["b"]], 42_526, None);
+        // Who was always alone had everything, also where the store has a hole.
+        check([&["a"], &["a"]], 42_526, Some(48_257));
+    }
 }

@@ -95,6 +95,12 @@ impl Lineage {
         Offset::new(self.stored).unwrap_or(Offset::ZERO)
     }
 
+    /// Whether the same broker alone held all epochs that are remembered.
+    pub(crate) fn is_of_one(&self) -> bool {
+        let same = |pair: &[Epoch]| pair[0].members == pair[1].members;
+        self.newest().is_some_and(|newest| newest.members.len() == 1) && self.epochs.windows(2).all(same)
+    }
+
     /// The record with a next epoch.
     #[must_use]
     pub(crate) fn followed_by(&self, epoch: Epoch) -> Self {

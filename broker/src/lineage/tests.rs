@@ -127,6 +127,7 @@ async fn a_sealed_epoch_is_told_with_its_end() {
     let rolled = |stored, sealed| Rolled {
         journal: name("the/one"),
         create_revision: created,
+        from: Offset::ZERO,
         stored: at(stored),
         sealed,
     };
@@ -215,6 +216,7 @@ async fn what_is_stored_is_noted_and_forgotten_with_the_journal() {
     let rolled = |stored, create_revision| Rolled {
         journal: name("the/one"),
         create_revision,
+        from: Offset::ZERO,
         stored: at(stored),
         sealed: None,
     };

@@ -492,3 +492,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_stored_reaches_down_to_the_first_hole() {
+    let index = index();
+    for (begin, end) in [(0, 10), (20, 30), (30, 45), (40, 50)] {
+        index.persisted(SpoolId(1), stored(begin, end, 7));
+    }
+    for (end, from) in [(10, 0), (15, 15), (30, 20), (50, 20), (60, 60), (0, 0)] {
+        assert_eq!(index.stored_from(at(end)), at(from), "up to {end}");
+    }
+}
