@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use courant_client::Client;
 use courant_proto::wire;
 use courant_tests::etcd::Etcd;
 use courant_tests::payload::{self, Id};
@@ -54,7 +53,8 @@ impl Scene {
             let root = store.path().to_str().expect("a path of text");
             let (id, zone) = (format!("broker-{index}"), format!("zone-{index}"));
             let url = etcd.url();
-            let flags = ["--etcd", &url, "--id", &id, "--zone", &zone, "--file-root", root, "--lease-ttl", "4s"];
+            let flags =
+                ["--etcd", &url, "--id", &id, "--zone", &zone, "--file-root", root, "--lease-ttl", "4s"];
             let node = Node::prepared(&flags);
             match disk(index, &node.data()) {
                 Ok(made) => disks.extend(made),
@@ -77,8 +77,8 @@ impl Scene {
     }
 
     /// Creates journals of as many replicas as there are brokers, as soon as all of these know each other.
-    pub(crate) async fn create(&self, journals: &[(&str, &str)]) {
-        let specs: Vec<_> = journals.iter().map(|(name, level)| self.spec(name, level)).collect();
+    pub(crate) async fn create(&self, journals: &[(impl AsRef<str>, &str)]) {
+        let specs: Vec<_> = journals.iter().map(|(name, level)| self.spec(name.as_ref(), level)).collect();
         let deadline = Instant::now() + PATIENCE;
         let client = self.nodes[0].client();
         loop {
@@ -103,6 +103,22 @@ impl Scene {
             labels: Some(wire::LabelSet { labels: labels.collect() }),
             ..journal::spec(name, wire::CompressionCodec::None, 256 << 10)
         }
+    }
+
+    /// Which broker is a journal's primary.
+    pub(crate) async fn primary(&self, journal: &str) -> usize {
+        let labels =
+            vec![wire::Label { name: "name".to_owned(), value: journal.to_owned(), ..Default::default() }];
+        let include = Some(wire::LabelSet { labels });
+        let selector = Some(wire::LabelSelector { include, exclude: None });
+        let request = wire::ListRequest { selector, ..Default::default() };
+        let mut grpc = self.nodes[0].grpc().await;
+        let mut responses = grpc.list(request).await.expect("a list").into_inner();
+        let listed = responses.next().await.expect("an answer").expect("an answer");
+        let route = listed.journals[0].route.clone().expect("a route");
+        let primary = usize::try_from(route.primary).expect("a primary");
+        let id = &route.members[primary].suffix;
+        (0..self.nodes.len()).find(|index| *id == format!("broker-{index}")).expect("one of ours")
     }
 
     /// Begins to write a journal through all brokers that run.
@@ -158,10 +174,6 @@ impl Scene {
         };
         timeout(PATIENCE, read).await.expect("the read ends")
     }
-
-    pub(crate) fn client(&self) -> Client {
-        self.nodes.iter().find(|node| node.runs()).expect("one runs").client()
-    }
 }
 
 /// Writers of a journal.
@@ -187,10 +199,16 @@ impl Load {
 
 /// Appends once: the status, and where it begins.
 pub(crate) async fn append(address: SocketAddr, target: &str, body: &[u8]) -> Option<(u16, i64)> {
-    let answer = timeout(Duration::from_secs(10), http::once(address, "PUT", target, &[], body)).await.ok()?.ok()?;
+    tell(address, target, body).await.map(|(status, begin, _)| (status, begin))
+}
+
+/// Appends once: the status, where it begins, and what else is said.
+pub(crate) async fn tell(address: SocketAddr, target: &str, body: &[u8]) -> Option<(u16, i64, String)> {
+    let answer =
+        timeout(Duration::from_secs(10), http::once(address, "PUT", target, &[], body)).await.ok()?.ok()?;
     let begin = answer.number("x-commit-begin");
     assert!(answer.status != 204 || begin.is_some(), "an append that says not where: {answer:?}");
-    Some((answer.status, begin.unwrap_or_default()))
+    Some((answer.status, begin.unwrap_or_default(), answer.text()))
 }
 
 /// What is missing in content, or differs, of what was acknowledged.
@@ -208,6 +226,13 @@ pub(crate) fn lacking(acknowledged: &Acknowledged, content: &Acknowledged) -> Ve
         }
     }
     lacking
+}
+
+/// What was acknowledged and ends at an offset or below.
+pub(crate) fn below(acknowledged: &Acknowledged, end: i64) -> Acknowledged {
+    let ends = |begin: i64, bytes: &[u8]| begin + i64::try_from(bytes.len()).expect("short");
+    let kept = acknowledged.iter().filter(|(begin, bytes)| ends(**begin, bytes) <= end);
+    kept.map(|(begin, bytes)| (*begin, bytes.clone())).collect()
 }
 
 /// Says why a test is left out.
