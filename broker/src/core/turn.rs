@@ -39,7 +39,7 @@ enum Staged {
     /// A group that this broker decided as primary.
     Group(Box<StagedGroup>),
     /// A step that the primary's stream asked for.
-    Step(StagedStep),
+    Step(Box<StagedStep>),
 }
 
 struct StagedGroup {
@@ -91,7 +91,7 @@ impl Core {
                 if owned.stage_steps(&mut turn, &mut steps, now) {
                     postponed.push(journal.clone());
                 }
-                staged.extend(steps.into_iter().map(Staged::Step));
+                staged.extend(steps.into_iter().map(Box::new).map(Staged::Step));
             }
             if !owned.place.is_primary || owned.queue.is_empty() && !owned.flush {
                 continue;
@@ -196,7 +196,7 @@ impl Core {
                 for one in staged {
                     match one {
                         Staged::Group(one) => self.written(*one),
-                        Staged::Step(step) => self.obeyed(step),
+                        Staged::Step(step) => self.obeyed(*step),
                     }
                 }
                 for journal in &postponed {
@@ -215,7 +215,7 @@ impl Core {
                             // What its group had no room for waits for an answer as well.
                             self.state.make_ready(&one.journal);
                         }
-                        Staged::Step(step) => self.not_obeyed(step, &fault),
+                        Staged::Step(step) => self.not_obeyed(*step, &fault),
                     }
                 }
                 for journal in &postponed {
