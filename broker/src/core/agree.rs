@@ -44,10 +44,6 @@ const CLOSING: Duration = Duration::from_secs(1);
 impl Core {
     /// Begins an agreement of the members of a journal, in place of any that is under way.
     pub(super) fn agree(&mut self, journal: &JournalName, begin: Offset, accept_loss: bool) {
-        self.agree_after(journal, begin, accept_loss, Duration::ZERO);
-    }
-
-    fn agree_after(&mut self, journal: &JournalName, begin: Offset, accept_loss: bool, pause: Duration) {
         let attempt = self.state.next_number();
         // Streams of an earlier primary end here.
         let token = self.state.next_number();
@@ -61,7 +57,9 @@ impl Core {
         }
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         owned.generation = token;
-        let goes_on = match (&owned.epoch, &owned.agreed_members) {
+        // Only what this agreement comes to says so again: it may record an epoch, and end before it can be entered.
+        let agreed_members = owned.agreed_members.take();
+        let goes_on = match (&owned.epoch, &agreed_members) {
             (Some(epoch), Some(members))
                 if members.iter().map(|held| &held.member).eq(owned.place.route.members()) =>
             {
@@ -81,7 +79,8 @@ impl Core {
             accept_loss,
             store_end: owned.known().end,
             codec: owned.replica.spec().fragment.codec,
-            pause,
+            entered: owned.epoch,
+            failures: owned.failures,
         };
         let task = AbortOnDrop(self.background.begin_agreement(agreement));
         owned.line = Line::Agreeing { attempt, accepts_loss: accept_loss, task };
@@ -125,7 +124,8 @@ impl Core {
                 let mut pipeline = Box::new(Pipeline::new(attempt, links));
                 // A journal goes on with an epoch where its open spool ends.
                 let end = owned.spool(&self.log).map_or(base, Spool::end);
-                owned.floor = owned.floor.max(base);
+                // Whatever was rumoured of it, this is what its members hold.
+                owned.floor = base;
                 let is_synced = self.state.syncs.is_done(owned.synced_by) || !owned.level().is_fsync();
                 if is_synced {
                     owned.veil.replicate(end);
@@ -177,6 +177,7 @@ impl Core {
                 }
                 if owned.queue.is_empty() && owned.place.has_peers() {
                     self.try_again(journal);
+                    return;
                 }
             }
             Agreed::Full(why) => {
@@ -188,6 +189,7 @@ impl Core {
                 owned.answer_all(|_| Outcome::Fault(full.clone()));
                 owned.full = Some(full);
                 self.try_again(journal);
+                return;
             }
             Agreed::Unavailable(why) => {
                 owned.full = None;
@@ -200,6 +202,7 @@ impl Core {
                 }
                 tracing::debug!(%journal, why, "no agreement yet");
                 self.try_again(journal);
+                return;
             }
         }
         self.state.make_ready(journal);
@@ -211,14 +214,30 @@ impl Core {
         owned.failures = owned.failures.saturating_add(1);
         let pause = PAUSES.0.saturating_mul(1 << owned.failures.min(5)).min(PAUSES.1);
         let Some(owned) = self.state.journals.get(journal) else { return };
-        if self.wants_agreement(owned) || !owned.queue.is_empty() {
-            // An append that accepts a loss, or resumes, says so again when it has its turn.
-            let begin = owned.spool(&self.log).map_or(Offset::ZERO, Spool::end);
-            if owned.queue.is_empty() {
-                self.agree_after(journal, begin, false, pause);
-            } else {
-                self.background.ready_after(journal, pause);
+        if self.wants_agreement(owned) || !owned.queue.is_empty() || owned.full.is_some() {
+            let replica = Arc::clone(&owned.replica);
+            let attempt = self.state.next_number();
+            self.background.resume_after(&replica, attempt, pause);
+            if let Some(owned) = self.state.journals.get_mut(journal) {
+                owned.line = Line::Pausing { attempt };
             }
+        }
+    }
+
+    /// The pause after an agreement that failed is over: who waits has a turn, and otherwise it is tried again if it is still wanted.
+    pub(super) fn resume(&mut self, replica: &Arc<Replica>, attempt: u64) {
+        let journal = &replica.journal;
+        let Some(owned) = self.state.journals.get_mut(journal).filter(|owned| owned.is(replica)) else {
+            return;
+        };
+        if !matches!(owned.line, Line::Pausing { attempt: awaited } if awaited == attempt) {
+            return;
+        }
+        owned.line = Line::Idle;
+        owned.full = None;
+        self.state.make_ready(journal);
+        if self.state.journals.get(journal).is_some_and(|owned| owned.queue.is_empty()) {
+            self.agree_if_wanted(journal);
         }
     }
 
@@ -240,7 +259,8 @@ impl Core {
             owned.failures = 0;
         }
         match &mut owned.line {
-            Line::Open(_) if same => {
+            // One that is closing was agreed on in another route, whatever is the same since.
+            Line::Open(pipeline) if same && !pipeline.is_closing => {
                 if !owned.place.is_noted {
                     self.background.note_route(replica, &owned.place);
                 }
@@ -257,7 +277,7 @@ impl Core {
                 self.agree_if_wanted(journal);
             }
             Line::Agreeing { .. } if same => {}
-            Line::Agreeing { .. } | Line::Idle => {
+            Line::Agreeing { .. } | Line::Pausing { .. } | Line::Idle => {
                 owned.line = Line::Idle;
                 self.state.make_ready(journal);
                 self.agree_if_wanted(journal);
@@ -328,6 +348,7 @@ impl Core {
         let pipeline = owned.and_then(|owned| owned.line.pipeline());
         if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.attempt == attempt) {
             pipeline.is_sending = false;
+            self.tell_watermark(journal);
             self.state.make_ready(journal);
         }
     }
@@ -437,7 +458,11 @@ impl Core {
             let _ = reply.send(Err(Fault::Unfollowed(Unfollowed::Superseded)));
             return;
         }
-        self.cut_above(journal, begin);
+        if !self.cut_above(journal, begin) {
+            let why = "what belongs to nobody cannot be put aside".to_owned();
+            let _ = reply.send(Err(Fault::Disk(why)));
+            return;
+        }
         let Some(owned) = self.state.journals.get_mut(journal) else { return };
         let identity = Identity { journal: journal.clone(), create_revision: replica.create_revision, epoch };
         let codec = replica.spec().fragment.codec;

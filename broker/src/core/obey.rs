@@ -46,6 +46,8 @@ impl Core {
             && owned.replica.create_revision == create_revision
         {
             owned.generation = token;
+            // Whoever asks may record an epoch, also if nobody ever hears of it.
+            owned.agreed_members = None;
             let head = Head { token, certain: owned.certain, open: owned.spool(&self.log).map(open_head) };
             if owned.place.is_primary {
                 // Somebody else is, as the registry has it; we shall see that in a moment.
