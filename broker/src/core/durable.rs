@@ -185,3 +185,6 @@ pub(super) fn unsafe_to_write(why: &str) -> String {
          it is started again"
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,5 +174,5 @@ fn durability_is_what_there_is_and_what_all_members_know() {
     check("acme/new", "fsync", true, Some("#theirs does not know of"));
     check("acme/new", "sync", false, Some("Changes[0].Upsert.Labels: label courant.dev/durability is"));
     check("acme/old", "fsync", true, None);
-    check("acme/old", "persisted", true, Some("#theirs does not know of"));
+    check("acme/old", "persisted", false, Some("there are no stores to persist to"));
 }
