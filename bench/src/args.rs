@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+/// The protocol's highest replication.
+const MOST_BROKERS: i64 = 5;
+
 /// What a Courant broker costs: each command starts a broker of its own, measures, prints, and cleans up.
 #[derive(Debug, Parser)]
 #[command(name = "courant-bench", version, max_term_width = 110)]
@@ -31,7 +34,15 @@ pub(crate) struct Common {
     /// Keep the brokers' state in memory (/dev/shm)
     #[arg(long, global = true)]
     pub(crate) tmpfs: bool,
-    /// Cores of the broker [default: the broker's]
+    /// Brokers of a cluster on an etcd of its own, each of which holds all journals [default: 1, without etcd; others for appends,
+    /// throughput and tail alone]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, global = true,
+        value_parser = clap::value_parser!(u8).range(1..=MOST_BROKERS))]
+    pub(crate) brokers: u8,
+    /// The etcd to start where there are several brokers [default: `etcd` of the PATH]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) etcd: Option<PathBuf>,
+    /// Cores of each broker [default: the broker's, and 1 where there are several]
     #[arg(long, value_name = "N", global = true)]
     pub(crate) cores: Option<u32>,
     /// What makes the load where there is a choice
@@ -110,6 +121,13 @@ pub(crate) enum Surface {
     Grpc,
     /// PUT over HTTP/1.1.
     Http,
+}
+
+impl Command {
+    /// Whether it can measure several brokers as one.
+    pub(crate) fn takes_cluster(&self) -> bool {
+        matches!(self, Self::Appends(_) | Self::Throughput(_) | Self::Tail(_))
+    }
 }
 
 impl Surface {
@@ -208,6 +226,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cluster_has_no_more_brokers_than_a_journal_may_have_replicas() {
+        let check = |brokers: &str, expected: Option<u8>| {
+            let cli = Cli::try_parse_from(["courant-bench", "tail", "--brokers", brokers]);
+            assert_eq!(cli.ok().map(|cli| cli.common.brokers), expected, "{brokers}");
+        };
+        check("0", None);
+        check("1", Some(1));
+        check("5", Some(5));
+        check("6", None);
+        assert_eq!(Cli::parse_from(["courant-bench", "tail"]).common.brokers, 1);
     }
 
     #[test]

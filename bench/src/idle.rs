@@ -93,13 +93,13 @@ pub(crate) async fn run(setup: &Setup, args: &IdleArgs) -> Result<Findings> {
     let home = setup.home()?;
     let courant = Server::courant(setup, &home).await?;
     let client = journals::client(courant.address)?;
-    journals::create_and_append(&client, "base", Codec::None, b"begin\n".to_vec()).await?;
+    journals::create_and_append(&client, "base", Codec::None, 1, b"begin\n".to_vec()).await?;
     courant.until_quiet(RESTING).await?;
     let base = Footprint::of(&courant)?;
 
     files::tell(&format!("idle: creating {count} journals"));
     let (began, cpu) = (Instant::now(), courant.cpu()?);
-    let revision = journals::create(&client, &names, Codec::None).await?;
+    let revision = journals::create(&client, &names, Codec::None, 1).await?;
     let create_s = began.elapsed().as_secs_f64();
     journals_are_there(&client, &names, revision).await?;
     courant.until_quiet(RESTING).await?;

@@ -6,11 +6,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use courant_client::{Client, Options};
 use courant_proto::wire;
+use tokio::time::{Instant, sleep};
 
 use crate::args::Codec;
 
 /// Most changes that one Apply carries: one transaction of an etcd takes 128 operations.
 const MOST_CHANGES: usize = 120;
+
+/// A journal that was created is held by its brokers after a part of this.
+const ASSIGNING: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 const FRAGMENT_BYTES: i64 = 64 << 20;
 const FLUSH_SECONDS: i64 = 60;
@@ -23,13 +30,16 @@ pub(crate) fn client(address: SocketAddr) -> Result<Client> {
         .with_options(Options { retry_for: Duration::from_secs(20), call_timeout: Duration::from_secs(60) }))
 }
 
-/// Makes journals with one codec and returns the revision that they exist at.
-pub(crate) async fn create(client: &Client, names: &[String], codec: Codec) -> Result<i64> {
+/// Makes journals with one codec and so many replicas, and returns the revision that they exist at.
+pub(crate) async fn create(client: &Client, names: &[String], codec: Codec, replication: u8) -> Result<i64> {
     let mut revision = 0;
     for names in names.chunks(MOST_CHANGES) {
         let changes = names
             .iter()
-            .map(|name| wire::apply_request::Change { upsert: Some(spec(name, codec)), ..Default::default() })
+            .map(|name| wire::apply_request::Change {
+                upsert: Some(spec(name, codec, replication)),
+                ..Default::default()
+            })
             .collect();
         let answer = client
             .apply(wire::ApplyRequest { changes })
@@ -45,13 +55,50 @@ pub(crate) async fn create_and_append(
     client: &Client,
     name: &str,
     codec: Codec,
+    replication: u8,
     first: Vec<u8>,
 ) -> Result<()> {
-    let revision = create(client, &[name.to_owned()], codec).await?;
+    let revision = create(client, &[name.to_owned()], codec, replication).await?;
     let request =
         wire::AppendRequest { journal: name.to_owned(), min_etcd_revision: revision, ..Default::default() };
     client.append(request, first).await.with_context(|| format!("cannot append to {name}"))?;
     Ok(())
+}
+
+/// Where the primary of a journal listens, once the journal has all of its replicas.
+pub(crate) async fn primary(client: &Client, name: &str, replication: u8) -> Result<SocketAddr> {
+    let selector = wire::LabelSelector {
+        include: Some(wire::LabelSet {
+            labels: vec![wire::Label {
+                name: "name".to_owned(),
+                value: name.to_owned(),
+                ..Default::default()
+            }],
+        }),
+        ..Default::default()
+    };
+    let began = Instant::now();
+    loop {
+        let listing = client.list(selector.clone()).await.with_context(|| format!("cannot list {name}"))?;
+        let listed = listing.journals.first().with_context(|| format!("{name} is not listed"))?;
+        let route = listed.route.clone().unwrap_or_default();
+        let primary = usize::try_from(route.primary).ok().and_then(|primary| route.endpoints.get(primary));
+        if let Some(endpoint) = primary
+            && route.members.len() == usize::from(replication)
+        {
+            return address(endpoint);
+        }
+        ensure!(
+            began.elapsed() < ASSIGNING,
+            "{name} has no primary and {replication} replicas after {ASSIGNING:?}; its route is {route:?}"
+        );
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn address(endpoint: &str) -> Result<SocketAddr> {
+    let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+    authority.trim_end_matches('/').parse().with_context(|| format!("{endpoint:?} is no address of loopback"))
 }
 
 /// Checks that a journal grew by what was appended and by nothing else.
@@ -72,7 +119,7 @@ pub(crate) async fn ensure_grew(
     Ok(head)
 }
 
-fn spec(name: &str, codec: Codec) -> wire::JournalSpec {
+fn spec(name: &str, codec: Codec, replication: u8) -> wire::JournalSpec {
     let codec = match codec {
         Codec::None => wire::CompressionCodec::None,
         Codec::Gzip => wire::CompressionCodec::Gzip,
@@ -82,7 +129,7 @@ fn spec(name: &str, codec: Codec) -> wire::JournalSpec {
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     wire::JournalSpec {
         name: name.to_owned(),
-        replication: 1,
+        replication: i32::from(replication),
         fragment: Some(wire::journal_spec::Fragment {
             length: FRAGMENT_BYTES,
             compression_codec: codec.into(),
@@ -92,5 +139,22 @@ fn spec(name: &str, codec: Codec) -> wire::JournalSpec {
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_of_routes_are_addresses() {
+        let check = |endpoint: &str, expected: Option<&str>| {
+            let expected = expected.map(|address| address.parse::<SocketAddr>().unwrap());
+            assert_eq!(address(endpoint).ok(), expected, "{endpoint}");
+        };
+        check("http://127.0.0.1:8080", Some("127.0.0.1:8080"));
+        check("http://127.0.0.1:8080/", Some("127.0.0.1:8080"));
+        check("https://127.0.0.1:8080", None);
+        check("unix:///tmp/broker.sock", None);
     }
 }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +15,7 @@ use crate::setup::Setup;
 mod allocator;
 mod appends;
 mod args;
+mod cluster;
 mod files;
 mod framing;
 mod grpc;
@@ -77,6 +78,11 @@ async fn command(cli: Cli) -> Result<()> {
     if let Command::Report(args) = &cli.command {
         common.quick |= !args.full;
     }
+    ensure!(
+        common.brokers == 1 || cli.command.takes_cluster(),
+        "--brokers {}: only appends, throughput and tail measure several brokers",
+        common.brokers
+    );
     let setup = Setup::new(&common, !matches!(cli.command, Command::Allocator(_)))?;
     let findings: Vec<Findings> = match cli.command {
         Command::Appends(args) => vec![appends::run(&setup, &args).await?],

@@ -26,6 +26,22 @@ const QUIET_SHARE: f64 = 0.03;
 /// Over this long.
 const QUIET_WINDOW: Duration = Duration::from_millis(500);
 
+/// Where brokers, and what stands in for one, tell that they are ready.
+const READY: &str = "/healthz/ready";
+
+/// Where an etcd does.
+const HEALTHY: &str = "/health";
+
+/// Without it an etcd does not start on some machines.
+const ETCD_MACHINE: &str = "ETCD_UNSUPPORTED_ARCH";
+
+/// A member of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) number: usize,
+    pub(crate) zone: &'static str,
+}
+
 /// A server of ours that runs. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -40,12 +56,46 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `courant serve` on a folder.
     pub(crate) async fn courant(setup: &Setup, home: &Home) -> Result<Self> {
-        let mut command = Command::new(&setup.courant);
-        command.arg("serve").arg("--data-dir").arg(home.data()).args(["--log-level", "warn"]);
+        let mut command = serve(setup, &home.data());
         if let Some(cores) = setup.cores {
             command.arg("--cores").arg(cores.to_string());
         }
-        Self::start(command, home.file("courant.log")).await
+        Self::listening(command, home.file("courant.log")).await
+    }
+
+    /// Starts `courant serve` as a member of a cluster.
+    pub(crate) async fn member(setup: &Setup, home: &Home, etcd: SocketAddr, member: Member) -> Result<Self> {
+        let Member { number, zone } = member;
+        let name = format!("broker-{number}");
+        let mut command = serve(setup, &home.folder(&name)?);
+        command
+            .args(["--etcd", &format!("http://{etcd}"), "--id", &name, "--zone", zone])
+            .args(["--cores", &setup.cores.unwrap_or(1).to_string()])
+            .arg("--file-root")
+            .arg(home.folder("store")?)
+            // All of them end together: there is nobody to hand anything over to.
+            .args(["--drain-timeout", "0s"]);
+        Self::listening(command, home.file(&format!("{name}.log"))).await
+    }
+
+    /// Starts an etcd of one member, with the settings that it has by itself.
+    pub(crate) async fn etcd(setup: &Setup, home: &Home) -> Result<Self> {
+        let (address, peers) = (net::free_address()?, format!("http://{}", net::free_address()?));
+        let clients = format!("http://{address}");
+        let mut command = Command::new(&setup.etcd);
+        command
+            .arg("--data-dir")
+            .arg(home.folder("etcd")?)
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+            .args(["--initial-cluster", &format!("default={peers}"), "--logger", "zap"]);
+        Self::start(command, address, HEALTHY, home.file("etcd.log")).await.with_context(|| {
+            format!(
+                "several brokers need an etcd, and {} did not start: install one (on Debian and Ubuntu: apt-get install \
+                 etcd-server), or say where it is with --etcd",
+                setup.etcd.display()
+            )
+        })
     }
 
     /// Starts this program as a server that does nothing, behind the same stack.
@@ -53,15 +103,23 @@ impl Server {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let mut command = Command::new(program);
         command.arg("noop-server");
-        Self::start(command, home.file("noop.log")).await
+        Self::listening(command, home.file("noop.log")).await
     }
 
-    async fn start(mut command: Command, log: PathBuf) -> Result<Self> {
+    /// Starts what takes its address by `--listen`.
+    async fn listening(mut command: Command, log: PathBuf) -> Result<Self> {
         let address = net::free_address()?;
         command.arg("--listen").arg(address.to_string());
+        Self::start(command, address, READY, log).await
+    }
+
+    async fn start(mut command: Command, address: SocketAddr, ready: &str, log: PathBuf) -> Result<Self> {
         for (name, _) in std::env::vars_os() {
-            // What is set for some other broker is not meant for this one.
-            if name.to_string_lossy().starts_with("COURANT_") {
+            // What is set for some other server is not meant for this one.
+            let name_text = name.to_string_lossy();
+            if name_text.starts_with("COURANT_")
+                || name_text.starts_with("ETCD_") && name_text != ETCD_MACHINE
+            {
                 command.env_remove(name);
             }
         }
@@ -73,7 +131,7 @@ impl Server {
             command.spawn().with_context(|| format!("cannot start {:?}", command.as_std().get_program()))?;
         let pid = child.id().context("the process ended at once")?;
         let mut server = Self { child, pid, log, address, ready_after: Duration::ZERO };
-        match timeout(STARTING, server.until_ready()).await {
+        match timeout(STARTING, server.until_ready(ready)).await {
             Ok(ready) => ready?,
             Err(_) => bail!("not ready within {STARTING:?}; it said:\n{}", server.said()),
         }
@@ -81,12 +139,9 @@ impl Server {
         Ok(server)
     }
 
-    async fn until_ready(&mut self) -> Result<()> {
+    async fn until_ready(&mut self, path: &str) -> Result<()> {
         loop {
-            if net::get(self.address, "/healthz/ready")
-                .await
-                .is_ok_and(|status| status == http::StatusCode::OK)
-            {
+            if net::get(self.address, path).await.is_ok_and(|status| status == http::StatusCode::OK) {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait().context("cannot watch the process")? {
@@ -102,7 +157,7 @@ impl Server {
     }
 
     /// The last lines of its log.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let text = files::read(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
@@ -125,18 +180,7 @@ impl Server {
 
     /// Waits until it has no more work, and returns how long it had some. `None` if it still had after `limit`.
     pub(crate) async fn until_quiet(&self, limit: Duration) -> Result<Option<Duration>> {
-        let began = Instant::now();
-        loop {
-            let (elapsed, before) = (began.elapsed(), self.cpu()?);
-            if elapsed > limit {
-                return Ok(None);
-            }
-            sleep(QUIET_WINDOW).await;
-            let used = self.cpu()?.saturating_sub(before);
-            if used.as_secs_f64() <= QUIET_SHARE * QUIET_WINDOW.as_secs_f64() {
-                return Ok(Some(elapsed));
-            }
-        }
+        until_quiet(|| self.cpu(), 1, limit).await
     }
 
     /// Asks it to end, and waits for that. Returns how long it took and with what it ended.
@@ -160,6 +204,34 @@ impl Server {
         let said = || files::read(&log).unwrap_or_default();
         ensure!(status.success(), "the broker ended with {status}; it said:\n{}", said());
         Ok(took)
+    }
+}
+
+/// `courant serve` with what every broker is given.
+fn serve(setup: &Setup, data: &Path) -> Command {
+    let mut command = Command::new(&setup.courant);
+    command.arg("serve").arg("--data-dir").arg(data).args(["--log-level", "warn"]);
+    command
+}
+
+/// Waits until so many processes, whose processor time is told by `cpu`, have no more work, and returns how long they had
+/// some. `None` if they still had after `limit`.
+pub(crate) async fn until_quiet(
+    cpu: impl Fn() -> Result<Duration>,
+    processes: usize,
+    limit: Duration,
+) -> Result<Option<Duration>> {
+    let quiet = QUIET_SHARE * QUIET_WINDOW.as_secs_f64() * processes as f64;
+    let began = Instant::now();
+    loop {
+        let (elapsed, before) = (began.elapsed(), cpu()?);
+        if elapsed > limit {
+            return Ok(None);
+        }
+        sleep(QUIET_WINDOW).await;
+        if cpu()?.saturating_sub(before).as_secs_f64() <= quiet {
+            return Ok(Some(elapsed));
+        }
     }
 }
 

@@ -18,7 +18,11 @@ const TMPFS: &str = "/dev/shm";
 pub(crate) struct Setup {
     /// The program that is measured.
     pub(crate) courant: PathBuf,
-    /// Of the broker, if it was given.
+    /// How many brokers are measured as one.
+    pub(crate) brokers: u8,
+    /// The etcd of several.
+    pub(crate) etcd: PathBuf,
+    /// Of each broker, if it was given.
     pub(crate) cores: Option<u32>,
     pub(crate) generator: Generator,
     pub(crate) rounds: u32,
@@ -34,6 +38,7 @@ pub(crate) struct Described {
     quick: bool,
     rounds: u32,
     seconds: f64,
+    brokers: u8,
     generator: Generator,
     cores: Option<u32>,
     data_below: PathBuf,
@@ -69,6 +74,8 @@ impl Setup {
         ensure!(parent.is_dir(), "{} is not a folder: make it first", parent.display());
         Ok(Self {
             courant,
+            brokers: common.brokers,
+            etcd: common.etcd.clone().unwrap_or_else(|| "etcd".into()),
             cores: common.cores,
             generator: common.generator,
             rounds: common.rounds.unwrap_or(3),
@@ -78,7 +85,7 @@ impl Setup {
         })
     }
 
-    /// A folder for one broker and the files of its generator. It is removed when this is dropped.
+    /// A folder for the brokers of one run and the files of its generator. It is removed when this is dropped.
     pub(crate) fn home(&self) -> Result<Home> {
         let folder = tempfile::Builder::new()
             .prefix("courant-bench-")
@@ -88,11 +95,22 @@ impl Setup {
         Ok(Home { folder })
     }
 
+    /// What there is to say below a table if several brokers were measured.
+    pub(crate) fn cluster_note(&self) -> Option<String> {
+        (self.brokers > 1).then(|| {
+            format!(
+                "{0} brokers, and every journal has {0} replicas: CPU and RSS are those of all of them, without the etcd's.",
+                self.brokers
+            )
+        })
+    }
+
     pub(crate) fn described(&self) -> Described {
         Described {
             quick: self.quick,
             rounds: self.rounds,
             seconds: self.window.as_secs_f64(),
+            brokers: self.brokers,
             generator: self.generator,
             cores: self.cores,
             data_below: self.parent.clone(),
@@ -111,6 +129,13 @@ impl Home {
     /// Where the broker keeps its state.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// A folder of our own beside it, which is made if it is not there.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.file(name);
+        files::create_folder(&folder)?;
+        Ok(folder)
     }
 
     /// A file beside it.

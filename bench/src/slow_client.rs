@@ -66,7 +66,7 @@ pub(crate) async fn run(setup: &Setup) -> Result<Findings> {
 
 async fn compare(setup: &Setup, home: &Home, courant: &Server) -> Result<Found> {
     let client = journals::client(courant.address)?;
-    journals::create_and_append(&client, JOURNAL, Codec::None, vec![b'.'; SIZE]).await?;
+    journals::create_and_append(&client, JOURNAL, Codec::None, 1, vec![b'.'; SIZE]).await?;
     let load = Load {
         surface: Surface::Grpc,
         address: courant.address,

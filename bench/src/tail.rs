@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::{Codec, TailArgs};
+use crate::cluster::Cluster;
 use crate::output::{Findings, Sheet, micros, number};
-use crate::server::{Server, own_cpu};
+use crate::server::own_cpu;
 use crate::setup::Setup;
 use crate::stats::{self, Percentiles, Times, median};
 use crate::{files, journals, records};
@@ -60,7 +61,7 @@ pub(crate) async fn run(setup: &Setup, args: &TailArgs) -> Result<Findings> {
     ensure!(args.in_flight > 0, "--in-flight 0: expected at least 1");
     ensure!(args.connections != Some(0), "--connections 0: expected at least 1");
     let home = setup.home()?;
-    let courant = Server::courant(setup, &home).await?;
+    let courant = Cluster::courant(setup, &home).await?;
     let cases: Vec<(Pace, usize)> = [Pace::Paced, Pace::Saturating]
         .into_iter()
         .flat_map(|pace| args.readers.iter().map(move |readers| (pace, *readers)))
@@ -87,7 +88,7 @@ pub(crate) async fn run(setup: &Setup, args: &TailArgs) -> Result<Findings> {
     courant.stop_well().await?;
     let rows: Vec<Row> =
         cases.iter().zip(&samples).map(|(&(p, r), samples)| Row::of(p, r, samples)).collect();
-    let sheet = sheet(&rows);
+    let sheet = sheet(&rows, setup);
     Findings::new("tail", &rows, vec![sheet])
 }
 
@@ -100,15 +101,15 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    async fn measure(&self, courant: &Server) -> Result<Sample> {
-        let client = journals::client(courant.address)?;
-        journals::create_and_append(&client, self.journal, Codec::None, records::record(RECORD, 0)).await?;
+    async fn measure(&self, courant: &Cluster) -> Result<Sample> {
+        let client = journals::client(courant.address())?;
+        let placed = courant.place(&client, self.journal, Codec::None, records::record(RECORD, 0)).await?;
+        let address = placed.address;
 
         let epoch = Instant::now();
         let delivered = Arc::new(AtomicU64::new(0));
         let connections = self.args.connections.unwrap_or(self.readers).min(self.readers);
-        let channels: Vec<_> =
-            (0..connections).map(|_| reader::channel(courant.address)).collect::<Result<_>>()?;
+        let channels: Vec<_> = (0..connections).map(|_| reader::channel(address)).collect::<Result<_>>()?;
         let mut readers = JoinSet::new();
         let (begun, mut beginnings) = tokio::sync::mpsc::channel(self.readers);
         let (end, ended) = tokio::sync::watch::channel(None);
@@ -128,7 +129,7 @@ impl Case<'_> {
 
         let (cpu_before, own_before, began) = (courant.cpu()?, own_cpu()?, Instant::now());
         let mut writing = JoinSet::new();
-        let writer = writer::Writer { address: courant.address, journal: self.journal.to_owned(), epoch };
+        let writer = writer::Writer { address, journal: self.journal.to_owned(), epoch };
         let (pace, in_flight, window) = (self.pace, self.args.in_flight, self.window);
         writing.spawn(async move {
             match pace {
@@ -149,6 +150,7 @@ impl Case<'_> {
             times.with_context(|| format!("the readers did not get all of {written} records in time"))??;
         let (cpu, generator) =
             (courant.cpu()?.saturating_sub(cpu_before), own_cpu()?.saturating_sub(own_before));
+        courant.ensure_stayed(&client, &placed).await?;
         let deliveries = (times.len() as f64).max(1.0);
         Ok(Sample {
             appends_per_s: written as f64 / elapsed.as_secs_f64(),
@@ -184,7 +186,7 @@ impl Row {
     }
 }
 
-fn sheet(rows: &[Row]) -> Sheet {
+fn sheet(rows: &[Row], setup: &Setup) -> Sheet {
     let cells = |row: &Row| {
         vec![
             format!("{:?}", row.writer).to_lowercase(),
@@ -198,6 +200,11 @@ fn sheet(rows: &[Row]) -> Sheet {
             number(row.generator_cpu_us_per_delivery),
         ]
     };
+    let mut notes = vec![
+        "End to end, from the append's begin until the reader has it; CPU is per delivery. Writer and readers share one thread."
+            .to_owned(),
+    ];
+    notes.extend(setup.cluster_note());
     Sheet {
         title: "Tailing readers of one journal, records of 1 KiB".to_owned(),
         headings: vec![
@@ -212,9 +219,6 @@ fn sheet(rows: &[Row]) -> Sheet {
             "load CPU µs",
         ],
         rows: rows.iter().map(cells).collect(),
-        notes: vec![
-            "End to end, from the append's begin until the reader has it; CPU is per delivery. Writer and readers share one thread."
-                .to_owned(),
-        ],
+        notes,
     }
 }

@@ -2,6 +2,7 @@
 //! to catch up; beside a no-op through the same stack and the machine's own limits.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,9 +13,10 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use crate::args::{Codec, ThroughputArgs};
+use crate::cluster::Cluster;
 use crate::limits::{self, Limits};
 use crate::output::{Findings, Sheet, number, times};
-use crate::server::{Server, own_cpu};
+use crate::server::own_cpu;
 use crate::setup::Setup;
 use crate::stats::{median, ratio};
 use crate::{files, framing, grpc, journals};
@@ -84,7 +86,7 @@ pub(crate) async fn run(setup: &Setup, args: &ThroughputArgs) -> Result<Findings
         // A broker of its own for each round, so that what one left behind slows no other.
         let home = setup.home()?;
         limits.push(limits::measure(&home)?);
-        let (courant, noop) = (Server::courant(setup, &home).await?, Server::noop(&home).await?);
+        let (courant, noop) = (Cluster::courant(setup, &home).await?, Cluster::noop(&home).await?);
         warm_up(&courant, &noop, args.chunk).await?;
         for (number, &(codec, callers)) in cases.iter().enumerate() {
             files::tell(&format!("throughput: round {}, {}, {callers} callers", round + 1, name(codec)));
@@ -92,7 +94,7 @@ pub(crate) async fn run(setup: &Setup, args: &ThroughputArgs) -> Result<Findings
             let burst = Burst { journal: &journal, callers, mib: burst_mib, chunk: args.chunk };
             let sample = match codec {
                 Some(codec) => burst.on_courant(&courant, codec).await,
-                None => burst.on(&noop).await,
+                None => burst.on(&noop, noop.address()).await,
             };
             samples[number].push(courant.explain(sample.context(journal))?);
         }
@@ -118,7 +120,7 @@ pub(crate) async fn run(setup: &Setup, args: &ThroughputArgs) -> Result<Findings
         copy_and_write_gb_per_s: median(limits.iter().map(|l| l.copy_and_write_gb_per_s)),
     };
     let found = Found { burst_mib, limits, rows };
-    let sheet = sheet(&found);
+    let sheet = sheet(&found, setup);
     Findings::new("throughput", &found, vec![sheet])
 }
 
@@ -133,10 +135,10 @@ fn name(codec: Option<Codec>) -> &'static str {
 }
 
 /// Memory that was never touched is dear: some of it is, before anything is measured.
-async fn warm_up(courant: &Server, noop: &Server, chunk: usize) -> Result<()> {
+async fn warm_up(courant: &Cluster, noop: &Cluster, chunk: usize) -> Result<()> {
     let burst = Burst { journal: "bench/warm-up", callers: 2, mib: 64, chunk };
     burst.on_courant(courant, Codec::None).await?;
-    burst.on(noop).await?;
+    burst.on(noop, noop.address()).await?;
     Ok(())
 }
 
@@ -149,28 +151,29 @@ struct Burst<'a> {
 }
 
 impl Burst<'_> {
-    async fn on_courant(&self, courant: &Server, codec: Codec) -> Result<Sample> {
-        let client = journals::client(courant.address)?;
-        journals::create_and_append(&client, self.journal, codec, b"\n".to_vec()).await?;
+    async fn on_courant(&self, courant: &Cluster, codec: Codec) -> Result<Sample> {
+        let client = journals::client(courant.address())?;
+        let placed = courant.place(&client, self.journal, codec, b"\n".to_vec()).await?;
         let head = client.head(self.journal).await?;
-        let sample = self.on(courant).await?;
+        let sample = self.on(courant, placed.address).await?;
+        courant.ensure_stayed(&client, &placed).await?;
         journals::ensure_grew(&client, self.journal, head, u64::try_from(self.mib)?, APPEND).await?;
         Ok(sample)
     }
 
-    async fn on(&self, server: &Server) -> Result<Sample> {
+    async fn on(&self, cluster: &Cluster, address: SocketAddr) -> Result<Sample> {
         let bodies: Vec<Bytes> = (1..=BODIES)
             .map(|seed| framing::append_body(self.journal, &log_lines(APPEND, seed), self.chunk))
             .collect();
         let mut callers = Vec::new();
         let mut connections = Vec::new();
         for _ in 0..self.callers {
-            let (caller, connection) = grpc::connect::<Full<Bytes>>(server.address).await?;
+            let (caller, connection) = grpc::connect::<Full<Bytes>>(address).await?;
             callers.push(caller);
             connections.push(connection);
         }
         let next = Cell::new(0);
-        let (cpu_before, own_before, began) = (server.cpu()?, own_cpu()?, Instant::now());
+        let (cpu_before, own_before, began) = (cluster.cpu()?, own_cpu()?, Instant::now());
         let loops = callers.into_iter().map(|mut caller| {
             let (next, bodies) = (&next, &bodies);
             async move {
@@ -187,11 +190,11 @@ impl Burst<'_> {
             .with_context(|| format!("the burst took longer than {BURST:?}"))??;
         let elapsed = began.elapsed();
         let (cpu, generator_cpu) =
-            (server.cpu()?.saturating_sub(cpu_before), own_cpu()?.saturating_sub(own_before));
-        let catch_up = server.until_quiet(CATCHING_UP).await?;
+            (cluster.cpu()?.saturating_sub(cpu_before), own_cpu()?.saturating_sub(own_before));
+        let catch_up = cluster.until_quiet(CATCHING_UP).await?;
         let catch_up =
             catch_up.with_context(|| format!("the codec had not caught up after {CATCHING_UP:?}"))?;
-        let cpu_in_all = server.cpu()?.saturating_sub(cpu_before);
+        let cpu_in_all = cluster.cpu()?.saturating_sub(cpu_before);
         let bytes = self.mib as f64 * APPEND as f64;
         let per_gb = |time: Duration| time.as_secs_f64() * 1e9 / bytes;
         Ok(Sample {
@@ -244,7 +247,7 @@ impl Row {
     }
 }
 
-fn sheet(found: &Found) -> Sheet {
+fn sheet(found: &Found, setup: &Setup) -> Sheet {
     let cells = |row: &Row| {
         vec![
             name(row.codec).to_owned(),
@@ -259,6 +262,16 @@ fn sheet(found: &Found) -> Sheet {
         ]
     };
     let Limits { sha1_gb_per_s, copy_and_write_gb_per_s } = found.limits;
+    let mut notes = vec![
+        format!(
+            "Limits of one thread in the same run: SHA-1 {} GB/s, copy and write to the data folder {} GB/s.",
+            number(sha1_gb_per_s),
+            number(copy_and_write_gb_per_s)
+        ),
+        "\"In all\" and \"catch-up\" go on until the server rests: what codecs and stores still had to do."
+            .to_owned(),
+    ];
+    notes.extend(setup.cluster_note());
     Sheet {
         title: format!("One journal, bursts of {} appends of 1 MiB", found.burst_mib),
         headings: vec![
@@ -273,14 +286,7 @@ fn sheet(found: &Found) -> Sheet {
             "this by no-op",
         ],
         rows: found.rows.iter().map(cells).collect(),
-        notes: vec![
-            format!(
-                "Limits of one thread in the same run: SHA-1 {} GB/s, copy and write to the data folder {} GB/s.",
-                number(sha1_gb_per_s),
-                number(copy_and_write_gb_per_s)
-            ),
-            "\"In all\" and \"catch-up\" go on until the server rests: what codecs and stores still had to do.".to_owned(),
-        ],
+        notes,
     }
 }
 
