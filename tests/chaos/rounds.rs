@@ -29,7 +29,8 @@ pub(crate) async fn run(run: &Run) -> bool {
     say(&format!("seed {}: {} brokers are ready", run.seed, run.shape.brokers));
     for round in 1.. {
         let left = || run.duration.saturating_sub(begin.elapsed());
-        let faults = (0..run.per_round).map(|_| choice[rng.random_range(0..choice.len())]).collect::<Vec<_>>();
+        let faults =
+            (0..run.per_round).map(|_| choice[rng.random_range(0..choice.len())]).collect::<Vec<_>>();
         let seed = rng.random();
         let until = begin + run.duration.saturating_sub(AROUND);
         let (after, report) = one(cluster, &run.shape, round, faults, seed, (begin, Some(until))).await;
@@ -51,7 +52,8 @@ pub(crate) async fn run(run: &Run) -> bool {
 pub(crate) async fn outages(outages: &Outages) -> bool {
     let cluster = outages.shape.cluster().await;
     let faults: Vec<Fault> = (0..outages.times).flat_map(|_| outages.faults.iter().copied()).collect();
-    let (cluster, report) = one(cluster, &outages.shape, 1, faults, outages.seed, (Instant::now(), None)).await;
+    let (cluster, report) =
+        one(cluster, &outages.shape, 1, faults, outages.seed, (Instant::now(), None)).await;
     keep(&outages.keep, outages.seed, 1, &cluster, &report);
     say(&report.to_string());
     report.problems.is_empty()
@@ -118,13 +120,15 @@ fn keep(folder: &Path, seed: u64, round: u32, cluster: &Cluster, report: &Report
     }
     let folder: PathBuf = folder.join(format!("seed-{seed}-round-{round}"));
     std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("report"), format!("{report}\n{}", report.problems.join("\n"))).expect("a file");
+    std::fs::write(folder.join("report"), format!("{report}\n{}", report.problems.join("\n")))
+        .expect("a file");
     for (journal, history) in &report.histories {
         let name = format!("{}.history.jsonl", journal.replace('/', "-"));
         std::fs::write(folder.join(name), history).expect("a file");
     }
     for index in cluster.all() {
-        std::fs::write(folder.join(format!("broker-{index}.log")), cluster.node(index).log()).expect("a file");
+        std::fs::write(folder.join(format!("broker-{index}.log")), cluster.node(index).log())
+            .expect("a file");
     }
     say(&format!("kept in {}", folder.display()));
 }

@@ -21,16 +21,16 @@ fn seed() -> u64 {
 async fn tried(plan: Plan, settings: Settings, faults: &[Fault]) {
     let _alone = alone().await;
     let Some(cluster) = Cluster::start(plan).await else { return };
-    let mut trial = match Trial::begin(cluster, settings, seed()).await {
+    let mut trial = match Box::pin(Trial::begin(cluster, settings, seed())).await {
         Ok(trial) => trial,
         Err((_, missing)) => panic!("{missing}"),
     };
     trial.calm(Duration::from_secs(2)).await;
     for fault in faults {
-        trial.strike(*fault).await;
+        Box::pin(trial.strike(*fault)).await;
     }
     trial.calm(Duration::from_secs(1)).await;
-    let (_, report) = trial.end().await;
+    let (_, report) = Box::pin(trial.end()).await;
     eprintln!("{report}");
     assert!(report.problems.is_empty(), "{} problems", report.problems.len());
     assert!(report.acknowledged > 100, "{} appends are no load", report.acknowledged);
@@ -45,7 +45,8 @@ async fn one_broker_on_an_etcd() {
 
 #[tokio::test]
 async fn processes_die_and_return() {
-    tried(Plan::default(), Settings::default(), &[Fault::Kill, Fault::KillTwo, Fault::KillAll, Fault::Drain]).await;
+    tried(Plan::default(), Settings::default(), &[Fault::Kill, Fault::KillTwo, Fault::KillAll, Fault::Drain])
+        .await;
 }
 
 #[tokio::test]
@@ -56,8 +57,7 @@ async fn processes_and_links_stand_still() {
 
 #[tokio::test]
 async fn the_registry_is_away() {
-    let faults =
-        [Fault::CutFromEtcd, Fault::EtcdRestart, Fault::EtcdUnruly, Fault::Revoke, Fault::Impostor];
+    let faults = [Fault::CutFromEtcd, Fault::EtcdRestart, Fault::EtcdUnruly, Fault::Revoke, Fault::Impostor];
     tried(Plan::default(), Settings::default(), &faults).await;
 }
 

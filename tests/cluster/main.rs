@@ -2,7 +2,7 @@
 //! not there in the end, and whatever fails is over soon. `cargo run -p courant-tests --bin chaos -- run` is the long form.
 
 mod faults;
-mod planted;
+mod loss;
 
 use tokio::sync::{Mutex, MutexGuard};
 

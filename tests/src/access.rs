@@ -182,10 +182,14 @@ impl Access {
         let messages = futures::stream::iter([request, content, wire::AppendRequest::default()]);
         let attempt = match timeout(self.patience, client.append(messages)).await {
             Ok(Ok(response)) => answered(response.into_inner()),
-            Ok(Err(status)) => Attempt::lost(format!("gRPC {:?} {}", status.code(), first_words(status.message()))),
+            Ok(Err(status)) => {
+                Attempt::lost(format!("gRPC {:?} {}", status.code(), first_words(status.message())))
+            }
             Err(_) => Attempt::lost("gRPC without an answer"),
         };
-        if !matches!(attempt.outcome, Outcome::Done { .. }) && attempt.status != Some(wire::Status::RegisterMismatch) {
+        if !matches!(attempt.outcome, Outcome::Done { .. })
+            && attempt.status != Some(wire::Status::RegisterMismatch)
+        {
             self.leave();
         }
         attempt

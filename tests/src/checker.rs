@@ -170,7 +170,9 @@ fn order_of_writers(history: &[Append], found: &[Found]) -> Vec<Violation> {
         .collect();
     let mut last = HashMap::<u32, Id>::new();
     let mut violations = Vec::new();
-    for Found { id, begin, .. } in found.iter().filter(|found| done.get(&offset(found.begin)) == Some(&found.id)) {
+    for Found { id, begin, .. } in
+        found.iter().filter(|found| done.get(&offset(found.begin)) == Some(&found.id))
+    {
         if let Some(before) = last.insert(id.writer, *id).filter(|before| before > id) {
             violations.push(violation("J6", format!("{id:?} at {begin} stands behind {before:?}")));
         }
@@ -185,7 +187,8 @@ fn one_primary(history: &[Append]) -> Vec<Violation> {
     for append in history {
         let (Some(witness), Outcome::Done { .. }) = (&append.witness, append.outcome) else { continue };
         if witness.primary != witness.committer {
-            violations.push(violation("J15", format!("{append:?} was committed by another than the primary")));
+            violations
+                .push(violation("J15", format!("{append:?} was committed by another than the primary")));
         }
         let first = *primaries.entry(witness.revision).or_insert(&witness.primary);
         if first != witness.primary {

@@ -104,9 +104,7 @@ impl Model for Journal {
             }
             Answer::Unknown => (matches && placed).then_some(after),
             Answer::Landed { begin } => (matches && placed && *begin == state.head).then_some(after),
-            Answer::Mismatch { register } => {
-                (!matches && *register == state.register).then(|| state.clone())
-            }
+            Answer::Mismatch { register } => (!matches && *register == state.register).then(|| state.clone()),
             Answer::WrongOffset => (matches && !placed).then(|| state.clone()),
             Answer::Looked { head } => (*head == state.head).then(|| state.clone()),
         }
@@ -184,7 +182,8 @@ mod tests {
     #[test]
     fn an_offset_is_given_once() {
         let at = |offset| Ask { length: 10, offset: Some(offset), ..Ask::default() };
-        let first = timed(0, 0, Ask { length: 10, ..Ask::default() }, Answer::Done { begin: 0, register: None });
+        let first =
+            timed(0, 0, Ask { length: 10, ..Ask::default() }, Answer::Done { begin: 0, register: None });
         let second = timed(1, 20, at(10), Answer::Done { begin: 10, register: None });
         let refused = timed(2, 25, at(10), Answer::WrongOffset);
         let wrongly = timed(2, 40, at(20), Answer::WrongOffset);

@@ -1,6 +1,5 @@
 //! A real etcd as a process of its own, on loopback and in a folder that it alone uses: killed, stopped, started again,
 //! emptied. Knows nothing of what is kept in it.
-#![expect(clippy::disallowed_methods, reason = "the seam at which tests empty the folder of an etcd")]
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -51,7 +51,11 @@ impl fmt::Display for Exodus {
             [self.spread, self.noticed, self.converged].map(|time| time.as_secs_f64());
         writeln!(f, "{journals} journals spread in {spread:.1} s")?;
         writeln!(f, "a broker killed: noticed after {noticed:.1} s, converged {converged:.1} s later")?;
-        writeln!(f, "{moved} replicas moved, {lost} at least: {:.3} times; then {fewest} to {most} on a broker", self.ratio())
+        writeln!(
+            f,
+            "{moved} replicas moved, {lost} at least: {:.3} times; then {fewest} to {most} on a broker",
+            self.ratio()
+        )
     }
 }
 
@@ -109,5 +113,7 @@ pub async fn run(
 async fn placed(cluster: &Cluster, names: &[String]) -> BTreeSet<(String, usize)> {
     let held: BTreeMap<String, Held> = cluster.journals().await;
     let placed = names.iter().filter_map(|name| Some((name, held.get(name)?)));
-    placed.flat_map(|(name, held)| holders(held, cluster).into_iter().map(|broker| (name.clone(), broker))).collect()
+    placed
+        .flat_map(|(name, held)| holders(held, cluster).into_iter().map(|broker| (name.clone(), broker)))
+        .collect()
 }

@@ -33,12 +33,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            writers: 2,
-            readers: 1,
-            pause: Duration::from_millis(250),
-            patience: Duration::from_secs(5),
-        }
+        Self { writers: 2, readers: 1, pause: Duration::from_millis(250), patience: Duration::from_secs(5) }
     }
 }
 

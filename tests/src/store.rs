@@ -122,7 +122,11 @@ pub fn assembled(root: &Path, journal: &str) -> Result<Vec<u8>, String> {
         let (begin, end) = (place(stored.begin), place(stored.end));
         let sum: String = Sha1::digest(&part).iter().map(|byte| format!("{byte:02x}")).collect();
         if end - begin != part.len() || stored.sum != sum {
-            return Err(format!("{} holds {} bytes with the digest {sum}", stored.path.display(), part.len()));
+            return Err(format!(
+                "{} holds {} bytes with the digest {sum}",
+                stored.path.display(),
+                part.len()
+            ));
         }
         if begin > content.len() {
             return Err(format!("nothing is stored from {} to {begin}", content.len()));

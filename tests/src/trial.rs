@@ -83,14 +83,19 @@ impl Trial {
     ) -> Result<Self, (Box<Cluster>, String)> {
         let prefix = &settings.prefix;
         let plain = (0..settings.journals).map(|n| (format!("{prefix}/plain/{n:03}"), Kind::Plain));
-        let registers = (0..settings.conditional).map(|n| (format!("{prefix}/registers/{n}"), Kind::Registers));
+        let registers =
+            (0..settings.conditional).map(|n| (format!("{prefix}/registers/{n}"), Kind::Registers));
         let offsets = (0..settings.conditional).map(|n| (format!("{prefix}/offsets/{n}"), Kind::Offsets));
         let journals: Vec<(String, Kind)> = plain.chain(registers).chain(offsets).collect();
-        let codecs = [wire::CompressionCodec::None, wire::CompressionCodec::Gzip, wire::CompressionCodec::Zstandard];
+        let codecs =
+            [wire::CompressionCodec::None, wire::CompressionCodec::Gzip, wire::CompressionCodec::Zstandard];
         for some in (0..journals.len()).collect::<Vec<_>>().chunks(100) {
-            let specs = some.iter().map(|n| wire::JournalSpec {
-                replication: i32::try_from(settings.replicas).unwrap_or(1),
-                ..journal::spec(&journals[*n].0, codecs[n % codecs.len()], settings.fragment)
+            let specs = some.iter().map(|n| {
+                let mut spec = journal::spec(&journals[*n].0, codecs[n % codecs.len()], settings.fragment);
+                spec.replication = i32::try_from(settings.replicas).unwrap_or(1);
+                // A replica that came later knows what is stored by listing the store.
+                spec.fragment.get_or_insert_default().refresh_interval = Some(journal::seconds(3));
+                spec
             });
             journal::apply(&cluster.client(), specs).await;
         }
@@ -184,6 +189,6 @@ impl Trial {
     /// Ends the load, reads every journal from everywhere, and judges. The brokers are stopped after that, so that what
     /// they leave in the store can be read.
     pub async fn end(self) -> (Cluster, Report) {
-        finale::end(self).await
+        Box::pin(finale::end(self)).await
     }
 }

@@ -1,3 +1,5 @@
+//! What comes through a door, when, and to whom.
+
 use tokio::time::timeout;
 
 use super::*;

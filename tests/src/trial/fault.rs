@@ -138,8 +138,8 @@ impl Fault {
             Self::Slow => slow(self, trial).await,
             Self::EtcdRestart => etcd_restart(self, trial).await,
             Self::EtcdAway => etcd_away(self, trial).await,
-            Self::EtcdUnruly => etcd_unruly(self, trial).await,
-            Self::Revoke => revoke(self, trial).await,
+            Self::EtcdUnruly => Box::pin(etcd_unruly(self, trial)).await,
+            Self::Revoke => Box::pin(revoke(self, trial)).await,
             Self::Impostor => impostor(trial).await,
         }
     }
@@ -297,7 +297,9 @@ async fn etcd_restart(fault: Fault, trial: &mut Trial) {
     sleep(leases(trial, 1.0)).await;
     let after = trial.placed().await;
     let slots = |held: &Held| held.slots.clone();
-    if let Some((name, held)) = before.iter().find(|(name, held)| after.get(*name).map(slots) != Some(slots(held))) {
+    if let Some((name, held)) =
+        before.iter().find(|(name, held)| after.get(*name).map(slots) != Some(slots(held)))
+    {
         trial.problem(format!("J16: {fault}: {name} was moved from {held:?} to {:?}", after.get(name)));
     }
 }
@@ -352,7 +354,10 @@ async fn impostor(trial: &mut Trial) {
     let ran = trial.cluster.impostor(victim).await;
     let endpoint = trial.cluster.endpoint(victim);
     if ran.code == 0 || !ran.stderr.contains(&endpoint) {
-        trial.problem(format!("D14: a second broker with an id ended with {}, not naming {endpoint}: {}", ran.code, ran.stderr));
+        trial.problem(format!(
+            "D14: a second broker with an id ended with {}, not naming {endpoint}: {}",
+            ran.code, ran.stderr
+        ));
     }
     if !trial.cluster.node(victim).becomes_ready(LIVENESS).await {
         trial.problem(format!("D14: broker {victim} lost its place to a second one"));

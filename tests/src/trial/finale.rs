@@ -1,6 +1,7 @@
 //! The end of a trial: every journal is read from each replica, over HTTP, and, when all brokers have stopped, out of the
 //! store; and the checkers judge.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// Steps of a search for an order of appends with conditions.
 const STEPS: usize = 2_000_000;
+
+/// Violations of one rule in one journal that are told one by one.
+const SHOWN: usize = 3;
 
 /// Refusals that are the workload's own doing, and those that tell a client to come back.
 const EXPECTED: [&str; 8] = [
@@ -97,7 +101,17 @@ fn judge(cluster: &Cluster, stage: &Stage, mut content: Vec<u8>, report: &mut Re
     }
     let history = stage.history();
     let violations = stage.with_seen(|seen| checker::check(&history, seen, &content));
-    problems.extend(violations.iter().map(|violation| format!("{}: {violation}", stage.name())));
+    // A hole breaks a rule for each append that lay in it; some of them show it.
+    let mut shown = BTreeMap::<&str, usize>::new();
+    for violation in &violations {
+        let shown = shown.entry(violation.rule).or_default();
+        *shown += 1;
+        if *shown <= SHOWN {
+            problems.push(format!("{}: {}: {}", violation.rule, stage.name(), violation.evidence));
+        }
+    }
+    let more = shown.into_iter().filter(|(_, count)| *count > SHOWN);
+    problems.extend(more.map(|(rule, count)| format!("{rule}: {}: {} more", stage.name(), count - SHOWN)));
     if stage.kind() != Kind::Plain {
         problems.extend(in_order(stage, &content));
     }
@@ -131,7 +145,8 @@ fn in_order(stage: &Stage, content: &[u8]) -> Option<String> {
         Verdict::Linear => None,
         Verdict::Undecided => Some(format!("{rule}: {}: no order was found in {STEPS} steps", stage.name())),
         Verdict::Torn { longest } => {
-            let told = (0..ops.len()).filter(|index| !longest.contains(index) && ops[*index].settled.is_some());
+            let told =
+                (0..ops.len()).filter(|index| !longest.contains(index) && ops[*index].settled.is_some());
             let first = told.min_by_key(|index| ops[*index].settled).map(|index| &ops[index]);
             let (all, most) = (ops.len(), longest.len());
             Some(format!(
@@ -148,7 +163,8 @@ async fn over_http(cluster: &Cluster, stage: &Stage) -> Result<Vec<u8>, String> 
     let failed = |what: &str| format!("J5: {} cannot be read over HTTP: {what}", stage.name());
     let mut connection = access.connection().await.ok_or_else(|| failed("no connection"))?;
     let target = format!("/{}", stage.name());
-    let answer = connection.request("GET", &target, &[], b"").await.map_err(|error| failed(&error.to_string()))?;
+    let answer =
+        connection.request("GET", &target, &[], b"").await.map_err(|error| failed(&error.to_string()))?;
     if answer.status != 206 {
         return Err(failed(&format!("{} {}", answer.status, answer.text())));
     }
@@ -157,7 +173,12 @@ async fn over_http(cluster: &Cluster, stage: &Stage) -> Result<Vec<u8>, String> 
 }
 
 /// What one replica has by itself, which must be the whole journal.
-async fn from_replica(cluster: &Cluster, stage: &Arc<Stage>, replica: usize, length: usize) -> Result<(), String> {
+async fn from_replica(
+    cluster: &Cluster,
+    stage: &Arc<Stage>,
+    replica: usize,
+    length: usize,
+) -> Result<(), String> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let deadline = Instant::now() + LIVENESS;
     let mut at = 0;

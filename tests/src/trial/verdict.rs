@@ -43,7 +43,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "appends: {} acknowledged, {} unknown; {} bytes", self.acknowledged, self.unknown, self.bytes)?;
+        writeln!(
+            f,
+            "appends: {} acknowledged, {} unknown; {} bytes",
+            self.acknowledged, self.unknown, self.bytes
+        )?;
         writeln!(f, "{:<16} {:>8} {:>9} {:>9} {:>9}", "outage after", "journals", "p50", "p99", "max")?;
         let mut faults = BTreeMap::<&str, Vec<Duration>>::new();
         for outage in &self.outages {
