@@ -11,6 +11,7 @@ use courant_fragment::spool::log::Unsynced;
 use courant_fragment::spool::{ClusterId, SpoolId};
 use courant_fragment::store::Stores;
 use courant_proto::fragment::Fragment;
+use courant_proto::header::Header;
 use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
 use courant_proto::spec::JournalSpec;
@@ -21,7 +22,7 @@ use futures::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::core::Cores;
@@ -74,6 +75,9 @@ pub(crate) struct Background {
 /// Agreements of one broker that are under way at once.
 pub(crate) const MOST_AGREEMENTS: usize = 256;
 
+/// A primary has so long to answer an append of nothing.
+const ASKED: Duration = Duration::from_secs(10);
+
 /// Bytes of a file that are sent to peers at a time.
 const FILE_PIECE: usize = 256 << 10;
 
@@ -116,9 +120,34 @@ impl Background {
         });
     }
 
-    /// Looks at a journal again after a while.
-    pub(crate) fn ready_after(&self, journal: &JournalName, pause: Duration) {
-        self.send_after(journal, pause, Command::Ready { journal: journal.clone() });
+    /// Looks at a journal again after a while, whose last agreement has failed.
+    pub(crate) fn resume_after(&self, replica: &Arc<Replica>, attempt: u64, pause: Duration) {
+        let command = Command::Resume { replica: Arc::clone(replica), attempt };
+        self.send_after(&replica.journal, pause, command);
+    }
+
+    /// Asks the primary of a journal for a round, by an append of nothing: with it goes how far the journal is committed.
+    pub(crate) fn ask_for_a_round(&self, journal: &JournalName) {
+        let space = self.mirror.snapshot();
+        let route = space.route(journal);
+        let (Some(primary), Some(endpoint)) = (route.primary_member(), route.primary_endpoint().cloned())
+        else {
+            return;
+        };
+        let header = Header { process_id: Some(primary.clone()), route: route.clone(), etcd: space.etcd() };
+        let first = wire::AppendRequest {
+            header: Some((&header).into()),
+            journal: journal.as_str().to_owned(),
+            do_not_proxy: true,
+            suspend: wire::append_request::Suspend::NoResume as i32,
+            ..Default::default()
+        };
+        let requests = futures::stream::iter([first, wire::AppendRequest::default()]);
+        let (peers, journal) = (self.peers.clone(), journal.clone());
+        self.spawn_here(async move {
+            let asked = timeout(ASKED, peers.append(&endpoint, requests)).await;
+            tracing::debug!(%journal, ?asked, "asked how far a journal is committed");
+        });
     }
 
     /// Closes the open spool of a journal after a while.

@@ -183,6 +183,19 @@ impl Shared {
         }
     }
 
+    /// Waits until the cores know what the mirror showed at a revision.
+    pub(crate) async fn await_followed(&self, revision: i64) -> Result<(), tonic::Status> {
+        // Revisions that touch none of our keys are never followed; what the mirror shows now is.
+        let wanted = revision.min(self.space().revision()).max(1);
+        let mut followed = self.followed.clone();
+        let caught_up =
+            timeout_at(Instant::now() + FOLLOW, followed.wait_for(|followed| *followed >= wanted));
+        match caught_up.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(crate::core::stopping()),
+        }
+    }
+
     /// The replica that a resolution to this process names, as of `seen` at least: what the request relies on, a change of suspension
     /// say, must have reached the replica as well.
     async fn replica(

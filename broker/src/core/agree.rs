@@ -24,6 +24,7 @@ use super::journal::{self, Owned, open_head};
 use super::line::{AbortOnDrop, Line, Pipeline, Round};
 use super::place::Place;
 use super::run::Core;
+use super::turn::ANSWERED;
 use super::veil::Veiled;
 use super::wheel::Due;
 use crate::append::group;
@@ -214,7 +215,7 @@ impl Core {
         owned.failures = owned.failures.saturating_add(1);
         let pause = PAUSES.0.saturating_mul(1 << owned.failures.min(5)).min(PAUSES.1);
         let Some(owned) = self.state.journals.get(journal) else { return };
-        if self.wants_agreement(owned) || !owned.queue.is_empty() || owned.full.is_some() {
+        if self.wants_agreement(owned) || !owned.queue.is_empty() {
             let replica = Arc::clone(&owned.replica);
             let attempt = self.state.next_number();
             self.background.resume_after(&replica, attempt, pause);
@@ -234,7 +235,6 @@ impl Core {
             return;
         }
         owned.line = Line::Idle;
-        owned.full = None;
         self.state.make_ready(journal);
         if self.state.journals.get(journal).is_some_and(|owned| owned.queue.is_empty()) {
             self.agree_if_wanted(journal);
@@ -351,6 +351,22 @@ impl Core {
             self.tell_watermark(journal);
             self.state.make_ready(journal);
         }
+    }
+
+    /// Ends a pipeline whose peers have answered nothing for too long: one of them stands still, and its connection does not tell.
+    pub(super) fn look_for_answers(&mut self, journal: &JournalName) {
+        let again = self.clock.now().secs().saturating_add(ANSWERED);
+        let Some(owned) = self.state.journals.get_mut(journal) else { return };
+        let Some(pipeline) = owned.line.pipeline().filter(|pipeline| !pipeline.rounds.is_empty()) else {
+            return;
+        };
+        let committed = pipeline.rounds.committed();
+        if pipeline.is_sending || committed != mem::replace(&mut pipeline.progress, committed) {
+            self.state.wheel.set(journal, Due::Answer, again);
+            return;
+        }
+        self.break_line(journal, "a member of the route has not answered for too long");
+        self.agree_if_wanted(journal);
     }
 
     /// Shows and answers the rounds that all members have.

@@ -65,8 +65,8 @@ pub(crate) enum Command {
     Sent { replica: Arc<Replica>, attempt: u64 },
     /// A pipeline that was to end has had its time.
     Close { replica: Arc<Replica>, attempt: u64 },
-    /// Look at a journal again.
-    Ready { journal: JournalName },
+    /// The pause after an agreement that failed is over.
+    Resume { replica: Arc<Replica>, attempt: u64 },
     /// What the lineage says of content whose commitment was not known, of a journal that is not held here.
     Rejudged { journal: JournalName, create_revision: i64, rejudged: Rejudged },
     /// Close the journal's open spool.

@@ -56,6 +56,8 @@ pub(super) struct Rested {
     committed: Offset,
     /// Of the streams that may change it.
     pub(super) generation: u64,
+    /// An earlier process left it, and the lineage was not asked since that process ended.
+    is_old: bool,
 }
 
 impl Core {
@@ -78,6 +80,7 @@ impl Core {
             floor,
             committed,
             generation: 0,
+            is_old: true,
         };
         if self.cut(cuts) {
             rested.spool = open;
@@ -127,6 +130,10 @@ impl Core {
                 owned.veil.hide(Veiled::Grown { extent: extent(spool), tail: Vec::new() });
             }
         }
+        if owned.place.has_peers() && !owned.place.is_primary && owned.is_unsettled(&self.log) {
+            // The primary tells when it agrees with us; where nothing is appended it has to be asked to.
+            self.state.wheel.set(&journal, Due::Told, self.clock.now().secs().saturating_add(1));
+        }
         let is_here = owned.spool.is_some();
         let replica = Arc::clone(&owned.replica);
         self.state.journals.insert(journal.clone(), Box::new(owned));
@@ -143,7 +150,7 @@ impl Core {
         let mut offers = Vec::new();
         for spool in rested.pending.iter().copied().chain(rested.spool) {
             let Some(held) = self.log.spool(spool).filter(|held| held.length() > 0) else { continue };
-            if held.end() > rested.committed {
+            if held.end() > rested.committed || rested.is_old {
                 unknown.push((spool, recovered(held, self.log.volume().cluster().0)));
             } else if held.is_complete() && !rested.offered.contains(&spool) {
                 rested.offered.push(spool);
@@ -169,13 +176,17 @@ impl Core {
         let Some(rested) = self.state.rested.get_mut(journal).filter(is_ours) else { return };
         let Rejudged { cuts, committed } = rejudged;
         let before = rested.committed;
+        let cut_at = cuts.iter().map(|(_, at)| *at).min();
         if !cuts.is_empty() && !self.cut(cuts) {
             return;
         }
         let Some(rested) = self.state.rested.get_mut(journal) else { return };
+        if let Some(cut_at) = cut_at {
+            rested.floor = rested.floor.min(cut_at);
+        }
         rested.committed = rested.committed.max(committed);
         rested.pending.retain(|spool| self.log.spool(*spool).is_some());
-        if committed > before {
+        if std::mem::take(&mut rested.is_old) || committed > before {
             self.offer_rested(journal);
         }
     }
@@ -187,6 +198,10 @@ impl Core {
             return;
         }
         self.break_line(journal, "the journal has moved to another broker");
+        if !deleted {
+            // Whoever comes after us needs nothing of ours, if all of it is stored.
+            self.seal_one(journal);
+        }
         let Some(mut owned) = self.state.journals.remove(journal) else { return };
         owned.give_up_storing(Offset::ZERO, "the journal has moved to another broker");
         self.state.ready.retain(|ready| ready != journal);
@@ -220,7 +235,9 @@ impl Core {
             certain: owned.certain,
             floor: owned.floor,
             committed: owned.veil.replicated(),
-            generation: owned.generation,
+            // What a stream brings that is still open follows on a spool that may be closed by then.
+            generation: self.state.next_number(),
+            is_old: false,
         };
         self.state.rested.insert(journal.clone(), rested);
         self.offer_rested(journal);

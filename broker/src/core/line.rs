@@ -29,6 +29,8 @@ pub(super) enum Line {
         #[expect(dead_code, reason = "the work ends when this is dropped, and that is all it is for")]
         task: AbortOnDrop,
     },
+    /// The last agreement has failed, and the next waits a little.
+    Pausing { attempt: u64 },
     /// Rounds can be sent.
     Open(Box<Pipeline>),
 }
@@ -55,6 +57,8 @@ pub(super) struct Pipeline {
     pub(super) is_sending: bool,
     /// No more rounds: it ends when those on their way are answered.
     pub(super) is_closing: bool,
+    /// The rounds that were committed when it was looked whether peers answer.
+    pub(super) progress: u64,
 }
 
 /// A group that waits for the peers.
@@ -100,7 +104,7 @@ impl Pipeline {
     /// A pipeline without rounds. The disk of this broker is a peer like the others, and the last of them.
     pub(super) fn new(attempt: u64, links: Vec<Link>) -> Self {
         let rounds = Rounds::new(links.len() + 1);
-        Self { attempt, links, rounds, told: Offset::ZERO, is_sending: false, is_closing: false }
+        Self { attempt, links, rounds, told: Offset::ZERO, is_sending: false, is_closing: false, progress: 0 }
     }
 
     /// The disk of this broker answers for the next round.
@@ -127,13 +131,14 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// Sends a round to all peers. What cannot be sent breaks the stream, whose other half says so.
+    /// Sends a round to all peers. False: a stream takes no more, and has perhaps a part of it.
     pub(super) fn send(
         &mut self,
         background: &Background,
         replica: &Arc<Replica>,
         round: messages::Round<'_>,
-    ) {
+    ) -> bool {
+        let mut sent = true;
         let first = round.first();
         let last = round.last();
         match round.payload {
@@ -143,6 +148,7 @@ impl Pipeline {
                     let all = first.iter().chain(&contents).chain(std::iter::once(&last));
                     if all.cloned().any(|message| link.send(message).is_err()) {
                         tracing::debug!(peer = %link.peer, "a stream takes no more");
+                        sent = false;
                     }
                 }
             }
@@ -152,5 +158,6 @@ impl Pipeline {
                 background.send_file(replica, self.attempt, senders, (first, last), (file, length));
             }
         }
+        sent
     }
 }

@@ -18,11 +18,15 @@ use super::journal::{Owned, extent, open_head};
 use super::run::Core;
 use super::turn::end_of;
 use super::veil::Veiled;
+use super::wheel::Due;
 use crate::append::receive::Content;
 use crate::replication::local::{Fault, Filling, Following, Head, Piece, Step, Taking, Unfollowed};
 
 /// Tokens of journals that are not here which are kept in mind.
 const MOST_TOKENS: usize = 65_536;
+
+/// How often a follower asks to be told how far its journal is committed, in seconds.
+const TOLD: i64 = 30;
 
 /// A step that is staged in the log.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(super) struct StagedStep {
     completed: Option<SpoolId>,
     grown: Option<(LocalExtent, Vec<bytes::Bytes>)>,
     committed: Offset,
+    /// The journal went on further away: what was held until here and not shown belongs to nobody that is known.
+    leaves_behind: bool,
     /// The disk has to have it before it is answered.
     durable: bool,
     reply: Option<oneshot::Sender<Result<(), Fault>>>,
@@ -84,12 +90,23 @@ impl Core {
             owned.filter(|owned| owned.replica.create_revision == create_revision && !owned.place.is_primary);
         let owned = owned.ok_or(Unfollowed::NotHeld)?;
         match token {
-            Some(token) if token != owned.generation => return Err(Unfollowed::Superseded),
+            // Zero is what nobody was told.
+            Some(token) if token != owned.generation || token == 0 => return Err(Unfollowed::Superseded),
             Some(_) => {}
             None => owned.generation = number,
         }
         let open = owned.spool(&self.log).map(open_head);
         Ok(Following { generation: owned.generation, certain: owned.certain, open })
+    }
+
+    /// Asks the primary how far the journal is committed, while this follower holds what nobody has told it to be.
+    pub(super) fn ask_to_be_told(&mut self, journal: &JournalName) {
+        let Some(owned) = self.state.journals.get(journal) else { return };
+        if !owned.place.is_primary && owned.is_unsettled(&self.log) {
+            self.background.ask_for_a_round(journal);
+            let again = self.clock.now().secs().saturating_add(TOLD);
+            self.state.wheel.set(journal, Due::Told, again);
+        }
     }
 
     /// Takes a step of a stream into the next turn.
@@ -136,7 +153,8 @@ impl Core {
         let identity = Identity { journal: journal.clone(), create_revision, epoch };
         let open = owned.spool(&self.log);
         let goes_on = open.is_some_and(|open| open.identity().epoch == epoch && open.end() == at);
-        if !goes_on && open.is_some_and(|open| open.end() > at || open.identity().epoch >= epoch) {
+        // Within an epoch there may be a gap, of what lies in the store by now.
+        if !goes_on && open.is_some_and(|open| open.end() > at || open.identity().epoch > epoch) {
             let here = open.map(|open| (open.identity().epoch, open.begin(), open.end()));
             tracing::debug!(%journal, epoch, %at, ?here, "what was fetched does not follow what is here");
             let _ = reply.send(Err(Fault::Elsewhere));
@@ -225,14 +243,26 @@ impl Core {
                 length: end.distance_from(begin).unwrap_or(0),
             });
         }
+        // What does not reach the end leads nowhere.
+        if at != Some(to) {
+            pieces.clear();
+        }
         pieces
     }
 
     /// A step lies in the log: it is shown as far as it is committed, and answered.
     pub(super) fn obeyed(&mut self, step: StagedStep) {
-        let StagedStep { journal, spool, completed, grown, committed, durable, reply, .. } = step;
+        let StagedStep { journal, spool, completed, grown, committed, leaves_behind, durable, reply, .. } =
+            step;
         let grown_nothing = grown.is_none();
-        if let Some(completed) = completed {
+        if leaves_behind {
+            if let Some(owned) = self.state.journals.get_mut(&journal) {
+                let shown = owned.veil.committed();
+                owned.veil.cut(shown);
+                // It is judged when the journal, or the process, comes back.
+                owned.pending.extend(completed);
+            }
+        } else if let Some(completed) = completed {
             self.completed(&journal, completed);
         }
         if let Some(owned) = self.state.journals.get_mut(&journal) {
@@ -291,6 +321,7 @@ impl Core {
         }
         owned.give_up_storing(at, "the journal goes on without what was appended");
         owned.veil.cut(at);
+        owned.floor = owned.floor.min(at);
         let spools: Vec<SpoolId> = cuts.iter().map(|(spool, _)| *spool).collect();
         let done = self.cut(cuts);
         if let Some(owned) = self.state.journals.get_mut(journal) {
@@ -325,6 +356,12 @@ impl Owned {
                 refuse(taking.reply, Fault::Unfollowed(Unfollowed::Superseded));
                 continue;
             }
+            let end = end_of(open.and_then(|open| turn.spool(open)));
+            // A primary that attaches says what counts; one of another make only where it goes on.
+            let leaves_behind = matches!(
+                taking.step,
+                Step::Roll { cut: None, epoch: None, begin, .. } if begin > end && taking.committed >= begin
+            );
             match self.stage_step(turn, open, &taking, (now, durable)) {
                 Ok((spool, completed, grown)) => {
                     open = spool.or(open);
@@ -335,6 +372,7 @@ impl Owned {
                         completed,
                         grown,
                         committed: taking.committed,
+                        leaves_behind,
                         // A message without content or spool waits for those before it, and asks for nothing more.
                         durable: durable && spool.is_some(),
                         reply: taking.reply,
@@ -368,7 +406,10 @@ impl Owned {
         match &taking.step {
             Step::Nothing => Ok((None, None, None)),
             Step::Commit { at, content, length, digest, registers } => {
-                let open = open.filter(|open| turn.spool(*open).map(Spool::end) == Some(*at));
+                let follows = |spool: &Spool| {
+                    spool.end() == *at && spool.length().checked_add(*length) == Some(digest.length())
+                };
+                let open = open.filter(|open| turn.spool(*open).is_some_and(follows));
                 let open = open.ok_or(NotStaged::Never(Fault::Elsewhere))?;
                 let (source, tail) = source(content, *length);
                 let commit = Commit {

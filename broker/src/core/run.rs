@@ -41,7 +41,7 @@ const REPORTS: usize = 256;
 const IDLE: Duration = Duration::from_secs(5);
 
 /// A spool that could not be closed is tried again after so many seconds.
-const ROLL_AGAIN: i64 = 5;
+pub(super) const ROLL_AGAIN: i64 = 5;
 
 /// One core. [`Core::run`] is its thread's work.
 pub struct Core {
@@ -170,7 +170,7 @@ impl Core {
             }
             Command::Sent { replica, attempt } => self.sent(&replica, attempt),
             Command::Close { replica, attempt } => self.close(&replica, attempt),
-            Command::Ready { journal } => self.state.make_ready(&journal),
+            Command::Resume { replica, attempt } => self.resume(&replica, attempt),
             Command::Rejudged { journal, create_revision, rejudged } => {
                 self.rejudged(&journal, create_revision, rejudged);
             }
@@ -178,6 +178,10 @@ impl Core {
             Command::Drain { done } => {
                 let all: Vec<JournalName> = self.state.journals.keys().cloned().collect();
                 for journal in all {
+                    if self.state.journals.get(&journal).is_some_and(|owned| owned.place.has_peers()) {
+                        // Its peers learn of it when they agree anew.
+                        self.break_line(&journal, "the broker is stopping");
+                    }
                     self.roll_alone(&journal);
                 }
                 let rested: Vec<JournalName> = self.state.rested.keys().cloned().collect();
@@ -230,6 +234,8 @@ impl Core {
                 }
                 Due::Stored => self.stored_late(&journal),
                 Due::Rest => self.rest(&journal),
+                Due::Answer => self.look_for_answers(&journal),
+                Due::Told => self.ask_to_be_told(&journal),
             }
         }
     }
@@ -240,6 +246,11 @@ impl Core {
             let _ = job.reply.send(Outcome::Moved { content: job.content });
             return;
         };
+        if !owned.place.is_primary {
+            // Whoever sent it looks again: it knows less, or more, than this core.
+            let _ = job.reply.send(Outcome::Moved { content: job.content });
+            return;
+        }
         owned.used = true;
         if !mem::replace(&mut owned.ready, true) {
             self.state.ready.push(job.journal.clone());
@@ -444,26 +455,33 @@ impl Core {
 
     /// Ends the epochs of journals whose content lies in their stores whole: whoever begins the next one needs nothing of ours.
     fn seal(&mut self) {
-        for (journal, owned) in &mut self.state.journals {
-            let Some(open) = owned.spool(&self.log) else { continue };
-            let is_whole = owned.pending.is_empty() && open.length() == 0;
-            let Some(epoch) = owned.epoch.filter(|_| is_whole && owned.place.is_primary) else { continue };
-            if owned.line.pipeline().is_some_and(|pipeline| !pipeline.rounds.is_empty()) {
-                continue;
-            }
-            let (stored, registers) = (open.begin(), open.registers().clone());
-            // Nothing more is committed in it: an append from here on begins another.
-            owned.epoch = None;
-            owned.agreed_members = None;
-            owned.line = Line::Idle;
-            self.background.lineage.note_roll(Rolled {
-                journal: journal.clone(),
-                create_revision: owned.replica.create_revision,
-                from: owned.replica.index.stored_from(stored),
-                stored,
-                sealed: Some(Sealing { epoch, registers }),
-            });
+        let all: Vec<JournalName> = self.state.journals.keys().cloned().collect();
+        for journal in all {
+            self.seal_one(&journal);
         }
+    }
+
+    /// Ends the epoch of a journal, if this broker is its primary and all of it is stored.
+    pub(super) fn seal_one(&mut self, journal: &JournalName) {
+        let Some(owned) = self.state.journals.get_mut(journal) else { return };
+        let Some(open) = owned.spool(&self.log) else { return };
+        let is_whole = owned.pending.is_empty() && open.length() == 0;
+        let Some(epoch) = owned.epoch.filter(|_| is_whole && owned.place.is_primary) else { return };
+        let (stored, registers) = (open.begin(), open.registers().clone());
+        if owned.line.pipeline().is_some_and(|pipeline| !pipeline.rounds.is_empty()) {
+            return;
+        }
+        // Nothing more is committed in it: an append from here on begins another.
+        owned.epoch = None;
+        owned.agreed_members = None;
+        owned.line = Line::Idle;
+        self.background.lineage.note_roll(Rolled {
+            journal: journal.clone(),
+            create_revision: owned.replica.create_revision,
+            from: owned.replica.index.stored_from(stored),
+            stored,
+            sealed: Some(Sealing { epoch, registers }),
+        });
     }
 
     /// Lets go of what only a journal that is being written needs.

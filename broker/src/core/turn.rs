@@ -23,13 +23,17 @@ use super::durable::{Owed, unsafe_to_write};
 use super::journal::{self, Owned, Waiting};
 use super::line::{Line, Round};
 use super::obey::StagedStep;
-use super::run::Core;
+use super::run::{Core, ROLL_AGAIN};
 use super::veil::Veiled;
+use super::wheel::Due;
 use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
 use crate::durability::Level;
 use crate::metrics::Commits;
 use crate::replication::messages::{self, Payload, Rolling};
+
+/// Peers that answer no round for so long, in seconds, have failed: below the life of a lease.
+pub(super) const ANSWERED: i64 = 8;
 
 /// A journal without appends for so long lets go of what only a busy one needs, in seconds.
 pub(super) const REST_SECONDS: i64 = 10;
@@ -98,6 +102,9 @@ impl Core {
             }
             if !is_held {
                 owned.answer_all(|_| Outcome::Fault(not_held()));
+                if mem::take(&mut owned.flush) {
+                    self.state.wheel.set(journal, Due::Flush, now.secs().saturating_add(ROLL_AGAIN));
+                }
                 continue;
             }
             if let Some(why) = self.state.syncs.failed().filter(|_| owned.level().is_fsync()) {
@@ -106,7 +113,7 @@ impl Core {
                 owned.answer_all(|_| Outcome::Fault(refused.clone()));
                 continue;
             }
-            if let Line::Agreeing { .. } = owned.line {
+            if let Line::Agreeing { .. } | Line::Pausing { .. } = owned.line {
                 if let Some(full) = owned.full.clone() {
                     owned.answer_all(|_| Outcome::Fault(full.clone()));
                 }
@@ -126,10 +133,11 @@ impl Core {
             }
             let spec = owned.replica.spec();
             let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
-            if mem::take(&mut owned.flush)
-                && owned.line.is_open()
-                && standing.spool.end != standing.spool.begin
-            {
+            if owned.flush && owned.line.is_open() && standing.spool.end == standing.spool.begin {
+                owned.flush = false;
+            }
+            if owned.flush && owned.line.is_open() {
+                owned.flush = false;
                 let end = standing.spool.end;
                 let group = Group {
                     roll: Some(end),
@@ -141,7 +149,11 @@ impl Core {
                 };
                 match stage(&mut turn, journal, owned, group, standing.registers, &spec, now) {
                     Ok(one) => staged.push(Staged::Group(Box::new(one))),
-                    Err(fault) => tracing::warn!(%journal, %fault, "cannot close the open spool"),
+                    Err(Error::Staged(_)) => owned.flush = true,
+                    Err(fault) => {
+                        tracing::warn!(%journal, %fault, "cannot close the open spool; it is tried again");
+                        self.state.wheel.set(journal, Due::Flush, now.secs().saturating_add(ROLL_AGAIN));
+                    }
                 }
                 // What waits is decided on what this leaves.
                 postponed.push(journal.clone());
@@ -151,6 +163,10 @@ impl Core {
             // What suspends a journal looks at all that was committed, so nothing may be on its way.
             let asks = asks.take_while(|ask| quiet || !ask.may_suspend());
             match group::turn(&standing, &owned.known(), &spec, asks, now) {
+                // Nothing is asked, but the spool is to be closed.
+                Turn::Rest if owned.flush && !owned.line.is_open() => {
+                    agreements.push((journal.clone(), standing.spool.end, false));
+                }
                 Turn::Rest => {}
                 Turn::Refresh => {
                     if !mem::replace(&mut owned.refreshing, true) {
@@ -211,6 +227,11 @@ impl Core {
                         Staged::Group(one) => {
                             for waiting in one.waiting {
                                 let _ = waiting.reply.send(Outcome::Fault(refused(&fault)));
+                            }
+                            if one.group.verdicts.is_empty() {
+                                // It was to close the spool.
+                                let again = now.secs().saturating_add(ROLL_AGAIN);
+                                self.state.wheel.set(&one.journal, Due::Flush, again);
                             }
                             // What its group had no room for waits for an answer as well.
                             self.state.make_ready(&one.journal);
@@ -273,6 +294,7 @@ impl Core {
             self.state.make_ready(&journal);
             return;
         };
+        let mut is_sent = true;
         if !pipeline.links.is_empty() {
             let proposal = proposal
                 .or_else(|| owned.spool.and_then(|spool| self.log.spool(spool)).map(journal::proposal));
@@ -290,10 +312,14 @@ impl Core {
                     committed: watermark,
                 };
                 pipeline.told = pipeline.told.max(watermark);
-                pipeline.send(&self.background, &owned.replica, messages);
+                is_sent = pipeline.send(&self.background, &owned.replica, messages);
             }
         }
         pipeline.rounds.sent(round, length);
+        if !self.state.wheel.has(&journal, Due::Answer) {
+            pipeline.progress = pipeline.rounds.committed();
+            self.state.wheel.set(&journal, Due::Answer, self.clock.now().secs().saturating_add(ANSWERED));
+        }
         let attempt = pipeline.attempt;
         if durable {
             owned.synced_by = self.state.syncs.covering();
@@ -315,6 +341,10 @@ impl Core {
             self.close_in_time(&journal);
         }
         self.settle(&journal);
+        if !is_sent {
+            self.break_line(&journal, "a stream to a member of the route takes no more");
+            self.agree_if_wanted(&journal);
+        }
         self.state.make_ready(&journal);
     }
 }

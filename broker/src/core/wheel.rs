@@ -16,6 +16,10 @@ pub(crate) enum Due {
     Refresh,
     /// Appends have waited for the store for long.
     Stored,
+    /// A peer should have answered a round by now.
+    Answer,
+    /// What a follower holds and nobody has told it to be committed should have been told by now.
+    Told,
     /// Nothing happened for a while: what only a busy journal needs is let go.
     Rest,
 }

@@ -110,6 +110,10 @@ async fn ask(shared: &Shared, space: &Space, caller: &ProcessId, asked: Asked) -
 fn told(head: Head) -> Told {
     let Head { token, certain, open } = head;
     let mut told = Told { status: Outcome::Ok as i32, token, ..Told::default() };
+    if open.is_none() && !certain {
+        // It knew the journal and could not take it up: that is not to know nothing of it.
+        told.status = Outcome::NotJournalBroker as i32;
+    }
     if let Some(open) = open {
         told.known = certain;
         told.epoch = open.epoch;
@@ -198,6 +202,9 @@ async fn addressed(shared: &Shared, header: Option<wire::Header>) -> Result<Arc<
     let header = Header::try_from(header)?;
     resolve::check_header(&shared.space(), &shared.config.id, &header)?;
     shared.await_revision(header.etcd.revision).await?;
+    // What an earlier process left is with the cores once the mirror was followed at all: a log that has not been taken up yet would
+    // seem to know nothing.
+    shared.await_followed(header.etcd.revision).await?;
     Ok(shared.space())
 }
 

@@ -33,13 +33,13 @@ pub(super) struct Fill<'a> {
 }
 
 impl Fill<'_> {
-    /// Fetches and writes what the log lacks. The spool as it is then.
+    /// Fetches and writes what the log lacks. The spool as it is then; none where the primary has nothing of it any more, as it is stored.
     pub(super) async fn run(
         &self,
         primary: &Endpoint,
         header: &Header,
         lacking: &Lacking,
-    ) -> Result<OpenHead, Status> {
+    ) -> Result<Option<OpenHead>, Status> {
         let Lacking { epoch, from, to, split, .. } = *lacking;
         let request = FetchRequest {
             header: Some(header.into()),
@@ -51,6 +51,9 @@ impl Fill<'_> {
         };
         let mut fetched = self.shared.peers.fetch(primary, request).await?;
         let mut at = from;
+        if fetched.begin >= to {
+            return Ok(None);
+        }
         if fetched.begin > at {
             // What lies before it is in a store by now.
             at = fetched.begin.min(to);
@@ -80,7 +83,7 @@ impl Fill<'_> {
             at = filled.committed.end;
             open = Some(filled);
         }
-        open.ok_or_else(|| cut_short(at, to, "nothing of it is there"))
+        Ok(open)
     }
 
     async fn write(&self, at: Offset, content: Gathering, lacking: &Lacking) -> Result<OpenHead, Status> {

@@ -143,13 +143,20 @@ impl Follow {
     ) -> Result<Option<Lacking>, Broken> {
         let asked = self.asked(request)?;
         check_joint(attach, &asked.proposal)?;
-        let (from, to) = (self.state.committed().end, asked.proposal.end);
-        if self.epoch != Some(attach.prior) || from >= to {
+        let from = self.state.committed().end;
+        // Of the epoch that is here everything counts up to where the next one began, however many came to nothing since.
+        let counts = Offset::new(attach.counts).unwrap_or(Offset::ZERO);
+        let (epoch, to) = match self.epoch {
+            Some(epoch) if epoch == attach.epoch => (epoch, asked.proposal.end),
+            Some(epoch) if epoch > 0 => (epoch, counts.min(asked.proposal.end)),
+            _ => return Ok(None),
+        };
+        if from >= to {
             return Ok(None);
         }
         let Asked { proposal: Proposal { begin, codec, .. }, registers, .. } = asked;
         let split = Some(begin).filter(|begin| from <= *begin && *begin < to && !self.begins_at(*begin));
-        Ok(Some(Lacking { epoch: attach.prior, from, to, split, codec, registers }))
+        Ok(Some(Lacking { epoch, from, to, split, codec, registers }))
     }
 
     /// The spool is this now: content that was fetched is in it.

@@ -184,8 +184,9 @@ impl Following {
                 generation: self.generation,
             };
             let header = Header { process_id: Some(self.primary.clone()), ..ours.clone() };
-            let open = fill.run(&endpoint, &header, &lacking).await?;
-            self.follow.filled(open);
+            if let Some(open) = fill.run(&endpoint, &header, &lacking).await? {
+                self.follow.filled(open);
+            }
         }
         let proposed = self.follow.attach(&attach, &first).map_err(broken)?;
         self.hand_on(proposed).await

@@ -1,216 +1,22 @@
 //! Tests of brokers that replicate to each other and pass requests on: several in this process, on one registry, over real sockets.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use courant_fragment::disk::{Disk, MemoryDisk};
-use courant_fragment::store::Stores;
 use courant_proto::codec::Codec;
-use courant_proto::endpoint::Endpoint;
 use courant_proto::header::Header;
 use courant_proto::id::ProcessId;
-use courant_proto::name::JournalName;
-use courant_proto::service::{AppendRequests, JournalService};
+use courant_proto::service::JournalService;
 use courant_proto::spec::JournalSpec;
 use courant_proto::status::Status;
-use courant_proto::time::{ManualClock, Timestamp};
 use courant_proto::wire;
 use courant_proto::wire::courant;
-use futures::{StreamExt, stream};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
+use futures::StreamExt;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
-use crate::broker::{Broker, Components, Tasks};
-use crate::config::Config;
-use crate::journal_space::fixture::{id, name, spec};
-use crate::peer::client::PeerClient;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Cluster {
-    registry: courant_registry::Registry,
-    brokers: Vec<Broker>,
-    peers: PeerClient,
-    cancel: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Cluster {
-    async fn start(members: &[&str]) -> Self {
-        let registry =
-            courant_registry::Registry::in_memory(courant_registry::Config { seed: 7, ..Default::default() });
-        let cancel = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let (running, until) = (registry.clone(), cancel.clone());
-        tasks.spawn(async move { running.run(until).await.expect("a registry in memory") });
-        let peers = PeerClient::default();
-        let mut cluster = Self { registry, brokers: Vec::new(), peers, cancel, tasks };
-        for (number, member) in members.iter().enumerate() {
-            cluster.join(&id(member), number as u64).await;
-        }
-        let all_know_all = || {
-            let mut known = cluster.brokers.iter().map(|broker| &broker.shared.presence);
-            known.all(|known| members.iter().all(|member| known.is_courant(&id(member))))
-        };
-        cluster.until("of what make the others are", all_know_all).await;
-        cluster
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the sockets of a test are opened where it composes its brokers"
-    )]
-    async fn join(&mut self, id: &ProcessId, seed: u64) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let disk = MemoryDisk::new();
-        disk.create_dir_all(Path::new("spools")).expect("a folder");
-        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
-        let rng = StdRng::seed_from_u64(seed);
-        let components = Components {
-            etcd: self.registry.client().await.expect("no socket is involved"),
-            disk: Arc::new(disk),
-            stores: Arc::new(Stores::new(
-                courant_fragment::store::Config::default(),
-                Arc::clone(&clock) as _,
-                rng,
-            )),
-            clock,
-            background: Handle::current(),
-            seed,
-        };
-        let config = Config::new(id.clone(), format!("http://{address}"), "spools");
-        let mut metrics = prometheus_client::registry::Registry::default();
-        let opened = Box::pin(Broker::open(config, components, &mut metrics)).await;
-        let (broker, Tasks { cores, background }) = opened.expect("a broker");
-        for core in cores {
-            self.tasks.spawn(core.run(self.cancel.clone()));
-        }
-        let until = self.cancel.clone();
-        self.tasks.spawn(async move { background.run(until).await.expect("nothing ends") });
-        let server =
-            tonic::transport::Server::builder().add_service(broker.grpc()).add_service(broker.peer());
-        let until = self.cancel.clone().cancelled_owned();
-        self.tasks.spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
-            // Streams between brokers are open as long as these are: what is left is dropped with the test.
-            let _ = tokio::select! {
-                served = server.serve_with_incoming(incoming) => served,
-                () = until => Ok(()),
-            };
-        });
-        self.brokers.push(broker);
-    }
-
-    /// Creates a journal, and waits until as many members have it as it wants.
-    async fn create(&self, spec: &JournalSpec) {
-        let change = wire::apply_request::Change { upsert: Some(spec.into()), ..Default::default() };
-        let request = wire::ApplyRequest { changes: vec![change] };
-        let applied = self.brokers[0].apply(request).await.expect("an answer");
-        assert_eq!(applied.status(), wire::Status::Ok);
-        let wanted = usize::try_from(spec.replication).expect("a few");
-        self.until("all replicas", || {
-            self.brokers.iter().all(|broker| {
-                let route = broker.shared.space().bare_route(&spec.name);
-                route.members().len() == wanted && route.primary().is_some()
-            })
-        })
-        .await;
-    }
-
-    async fn until(&self, what: &str, mut seen: impl FnMut() -> bool) {
-        let wait = async {
-            while !seen() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never saw {what}"));
-    }
-
-    fn endpoint(&self, broker: usize) -> Endpoint {
-        Endpoint::parse(&self.brokers[broker].shared.config.endpoint).expect("an endpoint")
-    }
-
-    fn of(&self, journal: &JournalName, primary: bool) -> usize {
-        let route = self.brokers[0].shared.space().bare_route(journal);
-        let is_wanted = |broker: &Broker| {
-            let me = &broker.shared.config.id;
-            if primary {
-                route.primary_member() == Some(me)
-            } else {
-                route.members().contains(me) && route.primary_member() != Some(me)
-            }
-        };
-        self.brokers.iter().position(is_wanted).expect("a member")
-    }
-
-    fn outside(&self, journal: &JournalName) -> usize {
-        let route = self.brokers[0].shared.space().bare_route(journal);
-        let is_outside = |broker: &Broker| !route.members().contains(&broker.shared.config.id);
-        self.brokers.iter().position(is_outside).expect("one that has it not")
-    }
-
-    fn header(&self, to: usize, journal: &JournalName) -> Header {
-        let space = self.brokers[to].shared.space();
-        let process_id = Some(self.brokers[to].shared.config.id.clone());
-        Header { process_id, route: space.route(journal), etcd: space.etcd() }
-    }
-
-    async fn stop(mut self) {
-        self.cancel.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("a task that did not panic");
-        }
-    }
-}
-
-/// The messages of an append.
-fn requests(journal: &str, chunks: &[&'static [u8]]) -> AppendRequests {
-    let first = wire::AppendRequest { journal: journal.to_owned(), ..Default::default() };
-    let contents = chunks.iter().copied().chain([&b""[..]]);
-    let contents = contents
-        .map(|content| wire::AppendRequest { content: Bytes::from_static(content), ..Default::default() });
-    let requests: Vec<_> = std::iter::once(first).chain(contents).map(Ok).collect();
-    stream::iter(requests).boxed()
-}
-
-/// Appends; retries what says that it was not committed.
-async fn append(broker: &Broker, journal: &str, chunks: &[&'static [u8]]) -> wire::AppendResponse {
-    let appended = async {
-        loop {
-            match broker.append(requests(journal, chunks)).await {
-                Ok(answer) if answer.status() == wire::Status::InsufficientJournalBrokers => {}
-                Ok(answer) => return answer,
-                Err(fault) => {
-                    assert!(fault.message().contains("nothing was committed"), "{fault:?}");
-                }
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, appended).await.expect("an append that ends")
-}
-
-/// Reads up to an offset, waiting for it.
-async fn read(broker: &Broker, journal: &str, end: i64) -> Vec<u8> {
-    let request =
-        wire::ReadRequest { journal: journal.to_owned(), block: true, end_offset: end, ..Default::default() };
-    let content = async {
-        let responses: Vec<_> = broker.read(request).collect().await;
-        responses.into_iter().flat_map(|response| response.expect("a response").content.to_vec()).collect()
-    };
-    let member = &broker.shared.config.id;
-    timeout(PATIENCE, content).await.unwrap_or_else(|_| panic!("the read of {member} does not end"))
-}
+use crate::contract::cluster::{Cluster, PATIENCE, append, read, requests};
+use crate::journal_space::fixture::{name, spec};
 
 #[tokio::test]
 async fn all_brokers_serve_a_journal_that_two_of_them_hold() {

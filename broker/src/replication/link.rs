@@ -17,7 +17,7 @@ use crate::replica::Replica;
 pub(crate) const QUEUE: usize = 2048;
 
 /// Messages that one round can need: a group in memory, in joined chunks.
-const OF_A_ROUND: usize = 1024;
+const OF_A_ROUND: usize = 1280;
 
 /// Answers that are handed to the core together.
 const TOGETHER: usize = 64;

@@ -41,6 +41,11 @@ impl<T> Rounds<T> {
         self.waiting.is_empty()
     }
 
+    /// How many were committed so far.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed
+    }
+
     /// A round was sent to all peers.
     pub(crate) fn sent(&mut self, round: T, bytes: u64) {
         self.sent += 1;

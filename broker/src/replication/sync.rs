@@ -26,7 +26,7 @@ use courant_proto::wire::courant;
 use futures::future::{join_all, try_join_all};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use super::link::{self, Link};
@@ -71,8 +71,10 @@ pub(crate) struct Agreement {
     pub(crate) accept_loss: bool,
     pub(crate) store_end: Offset,
     pub(crate) codec: Codec,
-    /// To be waited for first.
-    pub(crate) pause: Duration,
+    /// The epoch that this process began last, whether all members came to it or not.
+    pub(crate) entered: Option<u64>,
+    /// Agreements that failed since the last one was reached.
+    pub(crate) failures: u32,
 }
 
 /// An epoch that goes on.
@@ -168,9 +170,6 @@ impl Failure {
 
 /// Reaches an agreement, or tells why not. The core that wants it waits for nothing else.
 pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agreed {
-    if agreement.pause > Duration::ZERO {
-        sleep(agreement.pause).await;
-    }
     let mut syncing = Syncing { background, agreement };
     for _ in 0..MOST_TRIES {
         match Box::pin(syncing.attempt()).await {
@@ -183,7 +182,8 @@ pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agree
             Err(Failure::Changed) => {}
             Err(Failure::Refused { floor }) => return Agreed::Refused { floor },
             Err(Failure::Passing { peer, why }) => {
-                if let Some(peer) = peer {
+                // Once may be a hiccup; twice in a row is told to who allocates.
+                if let Some(peer) = peer.filter(|_| syncing.agreement.failures > 0) {
                     syncing.background.unreachable(&peer);
                 }
                 return Agreed::Unavailable(why);
@@ -240,8 +240,8 @@ impl Syncing {
             }
         }
         let (record, after, base, registers) = self.agree_on(&space, &told).await?;
-        // A broker of another make is not asked: what it holds beyond us, everybody rolls to.
-        let (foreign, base) = self.attach_foreign(&space, &peers, base, &registers).await?;
+        // A broker of another make is not asked: to what it holds beyond us, everybody rolls, and its registers are the newer ones.
+        let (foreign, base, registers) = self.attach_foreign(&space, &peers, base, registers).await?;
         let wish = BeginEpoch {
             journal: self.agreement.replica.journal.clone(),
             create_revision: self.agreement.replica.create_revision,
@@ -251,18 +251,42 @@ impl Syncing {
             begin: base,
             registers,
         };
-        let (number, base, registers) = match self.background.lineage.begin_epoch(wish).await {
-            EpochOutcome::Began { epoch, begin, registers } => (epoch, begin, registers),
-            EpochOutcome::Changed => return Err(Failure::Changed),
-            EpochOutcome::Unavailable(why) => return Err(Failure::passing(why)),
+        // One that was recorded, and that nobody has committed anything in, is as good as another.
+        let (number, base, registers) = match self.begun_in_vain(record.as_ref(), &wish, &told) {
+            true => (after, wish.begin, wish.registers),
+            false => match self.background.lineage.begin_epoch(wish).await {
+                EpochOutcome::Began { epoch, begin, registers } => (epoch, begin, registers),
+                EpochOutcome::Changed => return Err(Failure::Changed),
+                EpochOutcome::Unavailable(why) => return Err(Failure::passing(why)),
+            },
         };
         let entered = self.enter(number, base, &registers).await?;
-        let epoch = Epoch { number, prior: after, base, registers, proposal: entered.committed };
+        let epoch =
+            Epoch { number, prior: number.saturating_sub(1), base, registers, proposal: entered.committed };
         let mut links = self.attach(&space, &peers, &told, record.as_ref(), &epoch).await?;
         for stream in foreign {
             links.push(self.listen(stream, links.len(), false));
         }
         Ok(Agreed::Open { epoch: number, base, members, links })
+    }
+
+    /// Whether the newest epoch is one that this process recorded for these very members and logs, from this base on, and that has stayed
+    /// empty on all of them: an attachment had failed.
+    fn begun_in_vain(&self, record: Option<&Lineage>, wish: &BeginEpoch, told: &[Told]) -> bool {
+        let Some(newest) = record.and_then(Lineage::newest) else { return false };
+        let own = self.agreement.own.open.as_ref();
+        let own_is_empty = own.is_some_and(|own| own.epoch == newest.number && own.committed.is_empty());
+        let all_are_empty = told.iter().filter_map(|told| told.open.as_ref()).all(|open| {
+            open.epoch < newest.number || (open.epoch == newest.number && open.end == wish.begin)
+        });
+        self.agreement.entered == Some(newest.number)
+            && newest.sealed.is_none()
+            && newest.begin() == wish.begin
+            && newest.registers() == wish.registers
+            && newest.logs == wish.logs
+            && newest.ids().eq(wish.members.iter().cloned())
+            && own_is_empty
+            && all_are_empty
     }
 
     /// The other members of the route, and where they are reached.
@@ -405,10 +429,14 @@ impl Syncing {
         {
             self.cut(counts(record.as_ref(), own.epoch, base)).await?;
         }
+        self.complete_own(space, record.as_ref(), &all, base).await?;
         if let Some(source) = source.filter(|source| *source != self.background.me)
             && let Some(told) = all.iter().find(|told| told.id == source)
+            && let Some(open) = told.open.clone()
         {
-            self.fetch_from(space, told, base).await?;
+            let own = self.agreement.own.open.as_ref().filter(|own| own.epoch == open.epoch);
+            let from = own.map_or(open.begin, |own| own.committed.end);
+            self.fetch_from(space, told, open.epoch, (from, base), &open.registers).await?;
         }
         Ok((record, after, base, registers))
     }
@@ -423,12 +451,56 @@ impl Syncing {
         Ok(())
     }
 
-    /// Brings our log to the end of another member's.
-    async fn fetch_from(&mut self, space: &Space, told: &Told, base: Offset) -> Result<(), Failure> {
-        let (Some(open), Some(endpoint)) = (&told.open, &told.endpoint) else { return Ok(()) };
-        let own = self.agreement.own.open.as_ref().filter(|own| own.epoch == open.epoch);
-        let from = own.map_or(open.begin, |own| own.committed.end);
-        if from >= base {
+    /// Fetches what our log lacks of the epoch that it holds, if another member has more of it: epochs that came after it and in which
+    /// nothing was committed do not change that it counts.
+    async fn complete_own(
+        &mut self,
+        space: &Space,
+        record: Option<&Lineage>,
+        all: &[Told],
+        base: Offset,
+    ) -> Result<(), Failure> {
+        let Some(own) = &self.agreement.own.open else { return Ok(()) };
+        let (epoch, from) = (own.epoch, own.committed.end);
+        let to = counts(record, epoch, base);
+        let registers = own.registers.clone();
+        if from >= to {
+            return Ok(());
+        }
+        for told in all {
+            if told.id == self.background.me || !told.certain {
+                continue;
+            }
+            let open = told.open.as_ref();
+            let reaches = open.is_some_and(|open| {
+                (open.epoch == epoch && open.end > from) || (open.epoch > epoch && open.begin >= to)
+            });
+            if !reaches {
+                continue;
+            }
+            let registers = open
+                .filter(|open| open.epoch == epoch)
+                .map_or_else(|| registers.clone(), |open| open.registers.clone());
+            self.fetch_from(space, told, epoch, (from, to), &registers).await?;
+            let own = self.agreement.own.open.as_ref();
+            if own.is_some_and(|own| own.epoch == epoch && own.committed.end >= to) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings our log to the end of what another member holds of an epoch. What it holds no more lies in the store.
+    async fn fetch_from(
+        &mut self,
+        space: &Space,
+        told: &Told,
+        epoch: u64,
+        (from, to): (Offset, Offset),
+        registers: &Registers,
+    ) -> Result<(), Failure> {
+        let Some(endpoint) = &told.endpoint else { return Ok(()) };
+        if from >= to {
             return Ok(());
         }
         let replica = Arc::clone(&self.agreement.replica);
@@ -436,18 +508,18 @@ impl Syncing {
             header: Some(self.header(space, &told.id)),
             journal: replica.journal.as_str().to_owned(),
             create_revision: replica.create_revision,
-            epoch: open.epoch,
+            epoch,
             from: from.get(),
-            to: base.get(),
+            to: to.get(),
         };
         let fetched = self.background.peers.fetch(endpoint, request).await;
         let mut fetched = fetched.map_err(|status| Failure::of(&told.id, status.message()))?;
         let mut at = fetched.begin;
-        if at != from && own.is_some() {
+        if at != from {
             // What lies before it is in the store by now, so our own piece of the epoch ends earlier than theirs begins.
             tracing::info!(journal = %replica.journal, %from, %at, "a member holds only a later part of the epoch");
         }
-        while at < base {
+        while at < to {
             let piece = timeout(FETCHED, next_piece(&mut fetched)).await;
             let piece =
                 piece.map_err(|_| Failure::of(&told.id, "it stopped sending what was fetched from it"))?;
@@ -456,7 +528,7 @@ impl Syncing {
             if length == 0 {
                 return Err(Failure::of(&told.id, "it sent less than it told of"));
             }
-            let head = self.fill(open.epoch, at, piece, length, &open.registers).await?;
+            let head = self.fill(epoch, at, piece, length, registers).await?;
             at = head.committed.end;
             self.agreement.own.open = Some(head);
         }
@@ -565,27 +637,28 @@ impl Syncing {
             .collect())
     }
 
-    /// Opens a stream to each peer of another make and follows its repairs: all roll to the greatest end.
+    /// Opens a stream to each peer of another make and follows its repairs: all roll to the greatest end, and take the registers of who
+    /// is there.
     async fn attach_foreign(
         &self,
         space: &Space,
         peers: &[Peer],
         base: Offset,
-        registers: &Registers,
-    ) -> Result<(Vec<Opened>, Offset), Failure> {
+        registers: Registers,
+    ) -> Result<(Vec<Opened>, Offset, Registers), Failure> {
         let journal = &self.agreement.replica.journal;
         let foreign: Vec<&Peer> = peers.iter().filter(|peer| !peer.is_courant).collect();
         if foreign.is_empty() {
-            return Ok((Vec::new(), base));
+            return Ok((Vec::new(), base, registers));
         }
-        let mut base = base;
+        let (mut base, mut registers) = (base, registers);
         let mut proposal = Proposal::empty_at(base, self.agreement.codec);
         let mut streams = Vec::new();
         for peer in &foreign {
             let first = wire::ReplicateRequest {
                 header: Some(self.header(space, &peer.id)),
                 deprecated_journal: journal.as_str().to_owned(),
-                ..propose(journal, &proposal, registers, true)
+                ..propose(journal, &proposal, &registers, true)
             };
             streams.push(self.open(peer, first).await?);
         }
@@ -599,19 +672,31 @@ impl Syncing {
                         let end = answer.fragment.and_then(|fragment| Offset::new(fragment.end));
                         let end =
                             end.ok_or_else(|| Failure::of(&peer.id, "its mismatch tells of no fragment"))?;
-                        base = base.max(end);
+                        if end > base {
+                            let theirs = answer.registers.map(Registers::try_from).transpose();
+                            registers =
+                                theirs.map_err(|error| Failure::of(&peer.id, error))?.unwrap_or_default();
+                            base = end;
+                        }
                         again = true;
                     }
-                    Ok(status) => return Err(Failure::of(&peer.id, status.name())),
+                    // A route that is not the newest, or not yet, is nobody's fault.
+                    Ok(status) => {
+                        return Err(Failure::passing(format!(
+                            "broker {} answers {}",
+                            peer.id,
+                            status.name()
+                        )));
+                    }
                     Err(_) => return Err(Failure::of(&peer.id, "an unknown status")),
                 }
             }
             if !again {
-                return Ok((streams, base));
+                return Ok((streams, base, registers));
             }
             proposal = Proposal::empty_at(base, self.agreement.codec);
             for (stream, peer) in streams.iter().zip(&foreign) {
-                let message = propose(journal, &proposal, registers, true);
+                let message = propose(journal, &proposal, &registers, true);
                 stream
                     .sender
                     .send(message)

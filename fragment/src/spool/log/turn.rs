@@ -242,7 +242,8 @@ impl<'a> Turn<'a> {
         if spool.is_complete() {
             return Err(Error::Completed(id));
         }
-        if next.begin < spool.end() {
+        // One without content names nothing: what follows it may begin below.
+        if next.begin < spool.end() && spool.length() > 0 {
             let journal = spool.identity.journal.clone();
             return Err(Error::Backwards { journal, begin: next.begin, end: spool.end() });
         }
