@@ -422,7 +422,7 @@ fn what_is_fetched_before_attaching() {
                  expected: Option<(usize, usize, Option<usize>)>| {
         let lacking = Follow::new(journal(), open).lacking(&attach, &proposal).expect("a fit");
         let lacking = lacking.map(|lacking| {
-            assert_eq!((lacking.epoch, lacking.registers), (attach.prior, registers("2")));
+            assert_eq!((lacking.epoch, lacking.registers), (7, registers("2")));
             (lacking.from, lacking.to, lacking.split)
         });
         let expected = expected.map(|(from, to, split)| (offset(from), offset(to), split.map(offset)));
@@ -432,8 +432,11 @@ fn what_is_fetched_before_attaching() {
     check(spool(), attach(8, 7, 120), propose(120, "", "2"), Some((105, 120, None)));
     check(spool(), attach(8, 7, 105), propose(105, "", "2"), None);
     check(spool(), attach(8, 7, 103), propose(103, "", "2"), None);
-    // What it has is of another epoch than the last, or there is none.
-    check(spool(), attach(9, 8, 120), propose(120, "", "2"), None);
+    // What it has is of an older epoch than the last, and counts up to where the next one began; or there is none.
+    let older = |counts| Attach { counts, ..attach(9, 8, 120) };
+    check(spool(), older(110), propose(120, "", "2"), Some((105, 110, None)));
+    check(spool(), older(105), propose(120, "", "2"), None);
+    check(spool(), older(103), propose(120, "", "2"), None);
     check(None, attach(8, 7, 120), propose(120, "", "2"), None);
     // The primary's open spool begins where ours does, behind it, where it ends, and in the middle of it.
     check(spool(), attach(7, 7, 108), propose(100, "helloabc", "2"), Some((105, 108, None)));
