@@ -130,8 +130,8 @@ impl Shape {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let sound = match Cli::parse().what {
-        What::Run(run) => rounds::run(&run).await,
-        What::Outages(outages) => rounds::outages(&outages).await,
+        What::Run(run) => Box::pin(rounds::run(&run)).await,
+        What::Outages(outages) => Box::pin(rounds::outages(&outages)).await,
         What::Exodus(Exodus { shape }) => {
             let mut cluster = shape.cluster().await;
             say(&format!("{} brokers are ready", shape.brokers));
