@@ -45,19 +45,20 @@ pub(crate) async fn run(world: &World, report: &mut Report) -> Result<()> {
                     .add(kind, &format!("{}-{brokers}-{n}", kind.name()), &format!("zone-{n}"), 1024)
                     .await?;
             }
-            cluster.any()?.create(vec![spec("measured/one", brokers, Codec::None, 256 << 20)]).await?;
+            let name = journal(kind, brokers);
+            cluster.any()?.create(vec![spec(&name, brokers, Codec::None, 256 << 20)]).await?;
             cluster.settled().await?;
-            clusters.push(cluster);
+            clusters.push((name, cluster));
         }
         for _ in 0..ROUNDS {
             for (n, in_flight) in IN_FLIGHT.into_iter().enumerate() {
-                for (m, cluster) in clusters.iter().enumerate() {
-                    let primary = cluster.places().await?["measured/one"][&0].clone();
+                for (m, (name, cluster)) in clusters.iter().enumerate() {
+                    let primary = cluster.places().await?[name][&0].clone();
                     let primary = cluster.brokers.iter().find(|broker| broker.id == primary);
                     let Some(primary) = primary else { continue };
-                    appends(&primary.url(), in_flight, WARMING).await?;
+                    appends(&primary.url(), name, in_flight, WARMING).await?;
                     samples[n * Kind::BOTH.len() + m]
-                        .push(appends(&primary.url(), in_flight, LASTING).await?);
+                        .push(appends(&primary.url(), name, in_flight, LASTING).await?);
                 }
             }
         }
@@ -84,6 +85,11 @@ pub(crate) async fn run(world: &World, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// All clusters share a store, so that each has a journal of its own.
+fn journal(kind: Kind, brokers: i32) -> String {
+    format!("measured/{}-{brokers}", kind.name())
+}
+
 fn median(samples: &[Sample]) -> Sample {
     let mut sorted = samples.to_vec();
     sorted.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
@@ -91,16 +97,16 @@ fn median(samples: &[Sample]) -> Sample {
 }
 
 /// As many appends as there is time for, on one connection.
-async fn appends(url: &str, in_flight: usize, lasting: Duration) -> Result<Sample> {
+async fn appends(url: &str, journal: &str, in_flight: usize, lasting: Duration) -> Result<Sample> {
     let talk = Talk::to(url)?;
     let content = vec![b'.'; BYTES];
-    talk.must_append("measured/one", &content).await?;
+    talk.must_append(journal, &content).await?;
     let begin = Instant::now();
     let one = || async {
         let mut took = Vec::new();
         while begin.elapsed() < lasting {
             let sent = Instant::now();
-            talk.must_append("measured/one", &content).await?;
+            talk.must_append(journal, &content).await?;
             took.push(sent.elapsed());
         }
         anyhow::Ok(took)
