@@ -182,7 +182,7 @@ impl Broker {
             space: mirror.clone(),
             seed,
         };
-        let (presence, presence_task) = Peers::load(introduction).await?;
+        let (presence, presence_task) = Box::pin(Peers::load(introduction)).await?;
         let (notes, notes_task) = RouteNotes::new(etcd.clone(), mirror.clone(), seed);
         let peers = PeerClient::default();
         let background = Background {

@@ -39,8 +39,6 @@ pub(crate) enum Write {
 pub(crate) enum PutLease {
     /// None: the key stays until it is deleted.
     None,
-    /// This one.
-    Under(i64),
     /// The one that the key is under, whatever it is.
     Kept,
 }

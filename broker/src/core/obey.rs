@@ -96,7 +96,7 @@ impl Core {
             None => owned.generation = number,
         }
         let open = owned.spool(&self.log).map(open_head);
-        Ok(Following { generation: owned.generation, certain: owned.certain, open })
+        Ok(Following { generation: owned.generation, open })
     }
 
     /// Asks the primary how far the journal is committed, while this follower holds what nobody has told it to be.

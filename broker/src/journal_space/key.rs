@@ -102,6 +102,7 @@ impl Root {
     }
 
     /// The key of an assignment.
+    #[cfg(test)]
     pub(crate) fn assignment(&self, journal: &JournalName, member: &ProcessId, slot: u32) -> Vec<u8> {
         let slot = slot.to_string();
         let parts = [journal.as_str(), "#", member.zone(), "#", member.suffix(), "#", &slot];

@@ -260,6 +260,10 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a port that nobody listens on is found by listening on it"
+    )]
     async fn a_refused_connection_is_told_from_a_refusal() {
         // Nobody listens on the port of a listener that is gone.
         let address = {

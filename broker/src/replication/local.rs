@@ -64,7 +64,6 @@ pub(crate) enum Fault {
 pub(crate) struct Following {
     /// To be shown with each step.
     pub(crate) generation: u64,
-    pub(crate) certain: bool,
     pub(crate) open: Option<OpenHead>,
 }
 

@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_route_is_noted_in_every_assignment_and_once() {
-        let mut cluster = Cluster::start().await;
+        let cluster = Cluster::start().await;
         let (one, other) = (me(), courant_proto::id::ProcessId::new("zone", "other").expect("an id"));
         cluster.put_item(&spec("the/one")).await;
         for (member, slot) in [(&one, 0), (&other, 1)] {

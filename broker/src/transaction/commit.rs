@@ -108,7 +108,6 @@ fn operation(write: Write) -> TxnOp {
         Write::Put { key, value, lease } => {
             let options = match lease {
                 PutLease::None => None,
-                PutLease::Under(lease) => Some(PutOptions::new().with_lease(lease)),
                 PutLease::Kept => Some(PutOptions::new().with_ignore_lease()),
             };
             TxnOp::put(key, value, options)
