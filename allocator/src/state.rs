@@ -189,22 +189,34 @@ impl State {
         }
     }
 
-    /// As [`State::set_suspects`], of reports `(member, by)`: a member has failed for the items whose primary says so.
+    /// As [`State::set_suspects`], of reports `(member, by)`: a member has failed for the items whose primary says so. One that most of
+    /// the others report has failed for all of its items, its own primaries among them, and what it says itself counts for nothing:
+    /// who hears nobody reports everybody.
     pub fn set_reports<'a>(
         &mut self,
         reports: impl IntoIterator<Item = ((&'a str, &'a str), (&'a str, &'a str))>,
     ) {
         let number = |(zone, suffix)| self.members.find(zone, suffix);
-        let reports: Vec<(u32, u32)> =
+        let reports: HashSet<(u32, u32)> =
             reports.into_iter().filter_map(|(member, by)| Some((number(member)?, number(by)?))).collect();
         let mut suspects = HashSet::new();
         if !reports.is_empty() {
+            let others =
+                self.members.all().iter().filter(|member| member.live.is_some()).count().saturating_sub(1);
+            let is_cut_off = |suspect: u32| {
+                let count = reports.iter().filter(|(member, by)| *member == suspect && by != member).count();
+                count >= 2 && count * 2 > others
+            };
+            let cut_off: HashSet<u32> =
+                reports.iter().map(|(member, _)| *member).filter(|member| is_cut_off(*member)).collect();
             self.items.order();
             for &item in self.items.ordered() {
-                let primary = self.items.get(item).assigned.iter().find(|assigned| assigned.slot == 0);
-                let told =
-                    reports.iter().filter(|(_, by)| primary.is_some_and(|primary| primary.member == *by));
+                let assigned = &self.items.get(item).assigned;
+                let primary =
+                    assigned.iter().find(|assigned| assigned.slot == 0).map(|primary| primary.member);
+                let told = reports.iter().filter(|(_, by)| primary == Some(*by) && !cut_off.contains(by));
                 suspects.extend(told.map(|&(member, _)| (item, member)));
+                suspects.extend(cut_off.iter().map(|&member| (item, member)));
             }
         }
         if suspects != self.suspects {

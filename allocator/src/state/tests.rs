@@ -106,3 +106,28 @@ fn items_that_go_and_come_again_are_in_order_once() {
     let names: Vec<&str> = state.items.ordered().iter().map(|&item| &*state.items.get(item).id).collect();
     assert_eq!(names, ["b", "i", "k", "z"]);
 }
+
+#[test]
+fn who_hears_nobody_is_reported_by_most_and_believed_by_none() {
+    let check = |reports: &[(&str, &str)], expected: &[&str]| {
+        let mut state = State::new();
+        for suffix in ["p", "q", "r", "s", "t"] {
+            state.put_member("z", suffix, SPEC, at(4));
+        }
+        state.put_item("i", 3, at(5));
+        for (slot, suffix) in (0..).zip(["p", "q", "r"]) {
+            state.put_assignment("i", ("z", suffix), slot, at(7), true);
+        }
+        state.set_reports(reports.iter().map(|(member, by)| (("z", *member), ("z", *by))));
+        let item = state.items.find("i").expect("the item");
+        let found = ["p", "q", "r", "s", "t"]
+            .into_iter()
+            .filter(|suffix| state.is_suspect(item, state.members.find("z", suffix).expect("a member")));
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{reports:?}");
+    };
+    check(&[("q", "p")], &["q"]);
+    check(&[("p", "q"), ("p", "r")], &[]);
+    check(&[("p", "q"), ("p", "r"), ("p", "s")], &["p"]);
+    check(&[("p", "q"), ("p", "r"), ("p", "s"), ("q", "p"), ("r", "p"), ("s", "p")], &["p"]);
+    check(&[("t", "q"), ("t", "r"), ("t", "s"), ("q", "t")], &["t"]);
+}
