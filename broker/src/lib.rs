@@ -16,6 +16,8 @@ mod background;
 mod broker;
 mod cluster;
 mod config;
+#[cfg(test)]
+mod contract;
 mod core;
 mod durability;
 mod error;

@@ -44,11 +44,11 @@ const SEEDS: u64 = 600;
 
 /// Runs one history, and says which rules were broken.
 fn broken(seed: u64, bug: Option<Bug>) -> Vec<String> {
-    run(seed, bug).0
+    run(seed, bug, bug == Some(Bug::RenewLeaseAfterPause)).0
 }
 
-fn run(seed: u64, bug: Option<Bug>) -> (Vec<String>, World) {
-    let mut world = World::new(seed, bug);
+fn run(seed: u64, bug: Option<Bug>, has_operator: bool) -> (Vec<String>, World) {
+    let mut world = World::new(seed, bug, has_operator);
     for _ in 0..world::STEPS {
         world.step();
     }
@@ -73,11 +73,21 @@ fn rule(finding: &str) -> &str {
 fn without_a_bug_nothing_is_found() {
     let mut acknowledged = 0;
     for seed in 0..SEEDS {
-        let (found, world) = run(seed, None);
+        let (found, world) = run(seed, None, false);
         assert!(found.is_empty(), "seed {seed}: {found:#?}");
         acknowledged += world.acknowledged();
     }
     assert!(acknowledged > 20 * SEEDS as usize, "{acknowledged} acknowledged appends prove little");
+}
+
+/// An operator who lets a journal go on behind all that anybody has seen takes back registers, and nothing else.
+#[test]
+fn an_accepted_loss_takes_back_no_bytes() {
+    for seed in 0..SEEDS {
+        let (mut found, _) = run(seed, None, true);
+        found.retain(|finding| rule(finding) != "J11");
+        assert!(found.is_empty(), "seed {seed}: {found:#?}");
+    }
 }
 
 /// How many seeds a bug may take, and one of the rules that it must break.
@@ -102,7 +112,7 @@ fn waking_readers_early_is_caught() {
 
 #[test]
 fn accepting_a_stale_route_is_caught() {
-    check_planted(Bug::AcceptStaleRoute, 400, &["J3", "J5"]);
+    check_planted(Bug::AcceptStaleRoute, 2_000, &["J3", "J5"]);
 }
 
 #[test]
@@ -117,65 +127,10 @@ fn not_rolling_back_is_caught() {
 
 #[test]
 fn renewing_a_lease_after_a_pause_is_caught() {
-    check_planted(Bug::RenewLeaseAfterPause, 400, &["J5", "J6", "J15"]);
+    check_planted(Bug::RenewLeaseAfterPause, 2_000, &["J3", "J5"]);
 }
 
 #[test]
 fn reissuing_an_offset_after_recovery_is_caught() {
     check_planted(Bug::ReissueOffset, 400, &["J3", "J4", "J5"]);
-}
-
-#[test]
-fn debug_one() {
-    let seed: u64 = std::env::var("SIMSEED").unwrap().parse().unwrap();
-    let mut world = World::new(seed, None);
-    let begin = tokio::time::Instant::now();
-    for _ in 0..world::STEPS {
-        let before =
-            (world.route.clone(), world.lineage.as_ref().map_or(0, |l| l.epochs.len()), world.stored);
-        world.step();
-        let after = (world.route.clone(), world.lineage.as_ref().map_or(0, |l| l.epochs.len()), world.stored);
-        if before != after {
-            eprintln!(
-                "{} {:?} {:?}",
-                world.now,
-                after,
-                world.lineage.as_ref().and_then(|l| l.newest()).map(|e| (e.number, e.begin))
-            );
-            for m in &world.members {
-                eprintln!(
-                    "   {} runs {} frozen {} [{} {}) shown {} open {:?} leads {}",
-                    m.id,
-                    m.runs,
-                    m.frozen,
-                    m.log.from,
-                    m.log.end(),
-                    m.shown,
-                    m.log.open.as_ref().map(|o| (o.epoch, o.committed.begin.get(), o.committed.end.get())),
-                    m.leading.is_some()
-                );
-            }
-        }
-    }
-    eprintln!("steps {:?}", begin.elapsed());
-    let content = world.heal();
-    eprintln!("heal {:?}", begin.elapsed());
-    drop(checker::check(&world.history, &world.seen, &content));
-    eprintln!("check {:?}", begin.elapsed());
-    let v = conditional::check(&world.ops, &payload::pieces(&content).unwrap(), content.len(), 100_000);
-    eprintln!("linear {:?} {v:?} acked {}", begin.elapsed(), world.acknowledged());
-    eprintln!("{:?}", world.seen);
-    for m in &world.members {
-        eprintln!(
-            "   {} runs {} frozen {} [{} {}) shown {} open {:?} leads {}",
-            m.id,
-            m.runs,
-            m.frozen,
-            m.log.from,
-            m.log.end(),
-            m.shown,
-            m.log.open.as_ref().map(|o| (o.epoch, o.committed.begin.get(), o.committed.end.get())),
-            m.leading.is_some()
-        );
-    }
 }

@@ -27,6 +27,8 @@ pub(super) struct Agreeing {
     contributors: Vec<Contributor>,
     /// The tokens of the members of the route who were asked.
     tokens: Vec<(usize, u64)>,
+    /// Where an operator lets the journal go on, knowing that bytes may be missing below.
+    accepts: Option<usize>,
     next: Next,
 }
 
@@ -49,6 +51,7 @@ impl World {
             record: self.lineage.clone(),
             contributors,
             tokens: Vec::new(),
+            accepts: None,
             next: Next::Heads,
         });
     }
@@ -76,8 +79,8 @@ impl World {
                 let wish = Wish {
                     create_revision: CREATED,
                     contributors: &agreeing.contributors,
-                    begin: Offset::ZERO,
-                    accept_loss: false,
+                    begin: agreeing.accepts.map_or(Offset::ZERO, offset),
+                    accept_loss: agreeing.accepts.is_some(),
                     store_end: offset(self.stored),
                 };
                 match agree(agreeing.record.as_ref(), &wish, asked) {
@@ -89,6 +92,10 @@ impl World {
                             }
                         }
                         agreeing.next = Next::Decide { asked: true };
+                    }
+                    // An operator who sees that nobody comes back goes on behind all that anybody has seen.
+                    Agreed::Refuse { floor } if agreeing.accepts.is_none() && self.gives_up(place(floor)) => {
+                        agreeing.accepts = Some(self.seen.end());
                     }
                     Agreed::Refuse { .. } => return None,
                     Agreed::At { after, base, registers, source } => {
@@ -135,6 +142,9 @@ impl World {
             }
             Next::Attach { epoch, prior, base, mut streams } => {
                 let Some((peer, token)) = agreeing.tokens.get(streams.len()).copied() else {
+                    if streams.iter().any(|stream| self.streams[*stream].broken) {
+                        return None;
+                    }
                     let member = &mut self.members[me];
                     member.shown = member.shown.max(place(base));
                     let rounds = Rounds::new(streams.len());
@@ -160,7 +170,7 @@ impl World {
         if !member.acts() || self.cut.contains(&(caller.min(other), caller.max(other))) {
             return false;
         }
-        if member.view.revision < route.revision {
+        if member.view.revision < route.revision && bug != Some(Bug::AcceptStaleRoute) {
             member.view = registry;
             self.looked(other);
         }
@@ -171,8 +181,9 @@ impl World {
         if !self.answers(me, other, route) {
             return None;
         }
+        let ends_others = self.bug != Some(Bug::AcceptStaleRoute);
         let member = &mut self.members[other];
-        member.generation += 1;
+        member.generation += u64::from(ends_others);
         Some((member.generation, member.contributor()))
     }
 
@@ -220,10 +231,11 @@ impl World {
 
     /// Opens a stream to a peer, which agrees.
     fn attach(&mut self, me: usize, to: usize, peer: usize, attach: Attach, route: &Route) -> Option<usize> {
-        if !self.answers(me, to, route) || self.members[to].view.members != route.members {
+        if !self.answers(me, to, route) {
             return None;
         }
-        let stale = self.members[to].generation != attach.token;
+        let stale =
+            self.members[to].generation != attach.token || self.members[to].view.members != route.members;
         if stale && self.bug != Some(Bug::AcceptStaleRoute) {
             return None;
         }

@@ -14,10 +14,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::Bug;
-use super::member::{Member, Route};
+use super::member::{Member, Route, place};
 use super::primary::Stream;
 use crate::append::group;
-use crate::lineage::record::Lineage;
+use crate::lineage::judge::counts_until;
+use crate::lineage::record::{Epoch, Lineage};
 
 /// Steps of a history before everything heals.
 pub(super) const STEPS: usize = 4_000;
@@ -54,6 +55,7 @@ pub(super) enum Settled {
 pub(super) struct World {
     rng: StdRng,
     pub(super) bug: Option<Bug>,
+    has_operator: bool,
     pub(super) now: u64,
     pub(super) members: Vec<Member>,
     pub(super) streams: Vec<Stream>,
@@ -75,7 +77,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
+    /// With an operator who accepts losses, or without one.
+    pub(super) fn new(seed: u64, bug: Option<Bug>, has_operator: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let replicas = rng.random_range(1..4);
         let route = Route { revision: 10, members: (0..replicas).collect() };
@@ -83,6 +86,7 @@ impl World {
         let mut world = Self {
             rng,
             bug,
+            has_operator,
             now: 1,
             members,
             streams: Vec::new(),
@@ -115,9 +119,9 @@ impl World {
             0..400 => self.traffic(),
             400..500 => self.work(member),
             500..650 => self.work(self.route.members[0]),
-            650..710 => self.ask(member),
-            710..800 => self.read(member),
-            800..880 => self.look(member),
+            650..740 => self.ask(member),
+            740..850 => self.read(member),
+            850..880 => self.look(member),
             880..885 => self.kill(member),
             885..910 => self.start(member),
             910..915 => self.freeze(member),
@@ -149,7 +153,7 @@ impl World {
                 self.ask_of(primary, None);
             }
             self.work(primary);
-            self.traffic();
+            (0..20).for_each(|_| self.traffic());
             if round > 200 && self.acknowledged() > before {
                 break;
             }
@@ -289,6 +293,14 @@ impl World {
         }
     }
 
+    /// Whether an operator accepts that bytes at an offset and above may be lost: none of the last holders does anything.
+    pub(super) fn gives_up(&mut self, floor: usize) -> bool {
+        let Some(newest) = self.lineage.as_ref().and_then(Lineage::newest) else { return false };
+        let away =
+            self.members.iter().filter(|member| newest.has_member(&member.id)).all(|member| !member.acts());
+        self.has_operator && away && floor <= self.seen.end() && self.rng.random_range(0..4) == 0
+    }
+
     /// Somebody reads what a broker shows.
     fn read(&mut self, index: usize) {
         let member = &self.members[index];
@@ -306,12 +318,10 @@ impl World {
     pub(super) fn judge(&mut self, index: usize) {
         let member = &mut self.members[index];
         let (Some(open), Some(record)) = (&member.log.open, &self.lineage) else { return };
-        let later = record.epochs.iter().find(|epoch| epoch.number > open.epoch);
-        let own = record.epochs.iter().find(|epoch| epoch.number == open.epoch);
-        if let Some(epoch) = later.or(own) {
-            let counts = usize::try_from(epoch.begin).expect("an offset").min(member.log.end());
-            member.shown = member.shown.max(counts);
-        }
+        // Of the newest epoch what lies below its begin.
+        let newest = record.epochs.last().filter(|epoch| epoch.number == open.epoch);
+        let counts = newest.map_or_else(|| counts_until(Some(record), open.epoch), Epoch::begin);
+        member.shown = member.shown.max(place(counts).min(member.log.end()));
     }
 
     /// What a broker shows of the journal goes to the store.
@@ -453,7 +463,7 @@ impl World {
         {
             members.swap(0, at);
         }
-        if members == before && self.rng.random_range(0..8) == 0 {
+        if members == before && self.rng.random_range(0..4) == 0 {
             let at = self.rng.random_range(0..members.len());
             members.swap(0, at);
         }
