@@ -1,6 +1,8 @@
 //! `courant journals reset-head`: an empty append at the offset where the stored fragments end, once it is known that nobody who is
 //! away may hold more.
 
+use std::time::Duration;
+
 use courant_client::Error;
 use courant_proto::wire::courant::{LineageResponse, MembersResponse};
 use courant_proto::wire::{self, Status, append_request::Suspend};
@@ -10,6 +12,12 @@ use super::{AT_ONCE, Session, is_suspended, name_of};
 use crate::args::ResetHeadArgs;
 use crate::failure::Failure;
 use crate::output;
+
+/// How often a head is read anew that turns out not to be the furthest.
+const MOST_TRIES: u32 = 8;
+
+/// The pause before that.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Resets the write heads, and tells of each journal what came of it. That others appended first is no failure.
 pub(super) async fn run(session: &Session, args: ResetHeadArgs) -> Result<(), Failure> {
@@ -61,8 +69,23 @@ pub(super) async fn run(session: &Session, args: ResetHeadArgs) -> Result<(), Fa
     if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures)) }
 }
 
+/// Appends nothing at the head. A broker that has just taken the journal over may not know all that is stored yet, so it is asked again.
 async fn reset(session: &Session, name: &str) -> Result<i64, Error> {
-    let offset = session.client.head(name).await?;
+    let mut tries = 0;
+    loop {
+        match reset_once(session, name).await {
+            Err(error) if error.status() == Some(Status::IndexHasGreaterOffset) && tries < MOST_TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn reset_once(session: &Session, name: &str) -> Result<i64, Error> {
+    let stored = told(session.client.lineage(name).await)?.flatten().map_or(0, |lineage| lineage.stored);
+    let offset = session.client.head(name).await?.max(stored);
     let request = wire::AppendRequest {
         journal: name.to_owned(),
         offset,
