@@ -84,8 +84,9 @@ async fn reset(session: &Session, name: &str) -> Result<i64, Error> {
 }
 
 async fn reset_once(session: &Session, name: &str) -> Result<i64, Error> {
-    let stored = told(session.client.lineage(name).await)?.flatten().map_or(0, |lineage| lineage.stored);
-    let offset = session.client.head(name).await?.max(stored);
+    let lineage = told(session.client.lineage(name).await)?;
+    let known = lineage.map_or(0, |lineage| lineage.stored.max(lineage.begin));
+    let offset = session.client.head(name).await?.max(known);
     let request = wire::AppendRequest {
         journal: name.to_owned(),
         offset,
