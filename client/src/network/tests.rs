@@ -170,7 +170,7 @@ async fn a_member_that_is_gone_is_passed_over_at_once() {
 
     // Content that can be had once is not lost either: nobody took any of it.
     dialled.fake.on_append(committed(&gone));
-    let once = futures::stream::iter([Ok(Bytes::from_static(b"hel")), Ok(Bytes::from_static(b"lo"))]);
+    let once = futures::stream::iter([Ok(Bytes::from_static(b"for")), Ok(Bytes::from_static(b"me"))]);
     client.append(append(), Content::stream(once)).await.unwrap();
     // It is told as the primary again, and left alone all the same.
     dialled.fake.on_append(committed(&gone));
