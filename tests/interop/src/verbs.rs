@@ -327,6 +327,14 @@ impl Pair<'_> {
                 step("list: suspended", "list -l prefix=acme/ -p -r"),
                 step("list: suspended, yaml", "list -l name=acme/plain -o yaml"),
                 step("read: suspended in part", "read -l name=acme/plain"),
+            ],
+        )
+        .await?;
+        // Suspension closes the last one, and has it stored.
+        self.stored("acme/plain", 4).await?;
+        self.compare(
+            report,
+            &[
                 step("fragments: suspended in part", "fragments -l name=acme/plain -o json"),
                 fed("append: resumes", "append -l name=acme/plain -f lines", b"resumed\n"),
                 step("list: resumed", "list -l name=acme/plain -o yaml"),
