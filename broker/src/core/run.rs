@@ -13,7 +13,7 @@ use courant_proto::name::JournalName;
 use courant_proto::status::Status;
 use courant_proto::time::{Clock, Timestamp};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{AppendJob, Command, Outcome, Unhealthy};
@@ -103,16 +103,21 @@ impl Core {
         // Streams to peers are served by this thread, beside the journals that they replicate.
         self.background.here = Some(tokio::runtime::Handle::current());
         let mut commands = Vec::with_capacity(DRAINED);
+        // Set anew only where it would fire too late: an early one costs a look, and each setting a wake-up of the runtime.
+        let mut timer = std::pin::pin!(sleep(IDLE));
         loop {
             let busy = !self.state.ready.is_empty();
-            let wait = self.until_due();
+            let due = Instant::now() + self.until_due();
+            if due < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(due);
+            }
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
                 drained = self.mailbox.recv_many(&mut commands, DRAINED) => if drained == 0 { break },
                 Some(report) = self.reports.recv() => self.persisted(report),
                 () = tokio::task::yield_now(), if busy => {}
-                () = sleep(wait) => {}
+                () = timer.as_mut() => {}
             }
             // Also while the mailbox is never empty; and before commands, as a seal looks at what is persisted.
             while let Ok(report) = self.reports.try_recv() {
