@@ -260,6 +260,8 @@ async fn cut_from_etcd(fault: Fault, trial: &mut Trial) {
     let stages = trial.held_by(&[victim]).await;
     trial.cluster.net.cut(Party::Broker(victim), Party::Etcd);
     let until = Instant::now() + leases(trial, 1.5);
+    // Until it stops believing in its lease everything goes on.
+    sleep(leases(trial, 0.6)).await;
     felt(fault, trial, &stages, &[victim]).await;
     tokio::time::sleep_until(until).await;
     trial.cluster.net.heal();
