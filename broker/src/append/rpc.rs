@@ -28,7 +28,7 @@ use crate::shared::Wants;
 use crate::shared::{Located, Shared};
 
 /// No journal has more replicas, whatever its spec says.
-const MOST_REPLICATION: usize = 9;
+pub(crate) const MOST_REPLICATION: usize = 9;
 
 /// How often one request follows its journal to another place before it gives up.
 const MOST_MOVES: usize = 8;

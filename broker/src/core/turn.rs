@@ -15,6 +15,7 @@ use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use courant_proto::spec::JournalSpec;
+use courant_proto::status::Status as Refusal;
 use courant_proto::time::Timestamp;
 use tonic::Status;
 
@@ -28,7 +29,9 @@ use super::veil::Veiled;
 use super::wheel::Due;
 use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
+use crate::append::rpc::MOST_REPLICATION;
 use crate::durability::Level;
+use crate::journal_space::effective_replication;
 use crate::metrics::Commits;
 use crate::replication::messages::{self, Payload, Rolling};
 
@@ -132,6 +135,15 @@ impl Core {
                 continue;
             }
             let spec = owned.replica.spec();
+            // The route may have lost a member since the asker looked at it.
+            if effective_replication(&spec, MOST_REPLICATION) > owned.place.route.members().len() {
+                owned.answer_all(|_| Outcome::Refused {
+                    status: Refusal::InsufficientJournalBrokers,
+                    registers: None,
+                    detail: None,
+                });
+                continue;
+            }
             let standing = owned.standing(owned.spool.and_then(|open| turn.spool(open)));
             if owned.flush && owned.line.is_open() && standing.spool.end == standing.spool.begin {
                 owned.flush = false;
