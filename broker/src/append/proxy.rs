@@ -2,6 +2,7 @@
 //!
 //! It is sent once. Only where certainly nothing was sent, as no connection came about, is it given back.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,7 +43,7 @@ pub(super) async fn pass_on(
     requests: AppendRequests,
 ) -> Result<Passed, Status> {
     let (failed, failure) = oneshot::channel();
-    let relay = Relay { first: Some(first), rest: Some(requests), failed: Some(failed) };
+    let relay = Relay::new(first, requests, failed);
     let relay = Arc::new(Mutex::new(relay));
     let answer = tokio::select! {
         biased;
@@ -69,11 +70,37 @@ pub(super) async fn pass_on(
 struct Relay {
     first: Option<wire::AppendRequest>,
     rest: Option<AppendRequests>,
+    /// Messages that go before what comes next of `rest`.
+    ready: VecDeque<wire::AppendRequest>,
+    /// The intent to commit, which goes once the client has ended its stream, or has said more: a peer may take a call that was dropped
+    /// for one that has ended.
+    intent: Option<wire::AppendRequest>,
     /// Told of the client's fault.
     failed: Option<oneshot::Sender<Status>>,
 }
 
 impl Relay {
+    fn new(first: wire::AppendRequest, rest: AppendRequests, failed: oneshot::Sender<Status>) -> Self {
+        Self {
+            first: Some(first),
+            rest: Some(rest),
+            ready: VecDeque::new(),
+            intent: None,
+            failed: Some(failed),
+        }
+    }
+
+    /// Takes a message of the client. It goes on at once, unless it is the intent to commit.
+    fn take(&mut self, request: wire::AppendRequest) {
+        let before = self.intent.take();
+        self.ready.extend(before);
+        if request.journal.is_empty() && request.content.is_empty() {
+            self.intent = Some(request);
+        } else {
+            self.ready.push_back(request);
+        }
+    }
+
     /// What comes behind the first message, if that was not asked for.
     fn unsent(&mut self) -> Option<AppendRequests> {
         self.first.take().and_then(|_| self.rest.take())
@@ -90,18 +117,27 @@ impl Stream for Relayed {
         if let Some(first) = relay.first.take() {
             return Poll::Ready(Some(first));
         }
-        let Some(rest) = &mut relay.rest else { return Poll::Ready(None) };
-        match rest.poll_next_unpin(context) {
-            Poll::Ready(Some(Ok(request))) => Poll::Ready(Some(request)),
-            Poll::Ready(Some(Err(fault))) => {
-                if let Some(failed) = relay.failed.take() {
-                    let _ = failed.send(from_client(fault));
-                }
-                // An end would look like one that the client meant; there is none, the call is dropped instead.
-                Poll::Pending
+        loop {
+            if let Some(request) = relay.ready.pop_front() {
+                return Poll::Ready(Some(request));
             }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            let Some(rest) = &mut relay.rest else { return Poll::Ready(None) };
+            match rest.poll_next_unpin(context) {
+                Poll::Ready(Some(Ok(request))) => relay.take(request),
+                Poll::Ready(Some(Err(fault))) => {
+                    if let Some(failed) = relay.failed.take() {
+                        let _ = failed.send(from_client(fault));
+                    }
+                    // An end would look like one that the client meant; there is none, the call is dropped instead.
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => {
+                    relay.rest = None;
+                    let intent = relay.intent.take();
+                    relay.ready.extend(intent);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }

@@ -34,21 +34,28 @@ async fn content_that_was_received_is_sent_whole_wherever_it_lies() {
 
 #[tokio::test]
 async fn what_was_not_asked_for_is_given_back_and_a_clients_fault_ends_nothing() {
-    let requests = || -> AppendRequests {
-        stream::iter([Ok(wire::AppendRequest::default()), Err(Status::cancelled("gone"))]).boxed()
+    let chunk = || wire::AppendRequest { content: Bytes::from_static(b"content"), ..Default::default() };
+    let relay = |requests: Vec<Result<wire::AppendRequest, Status>>, failed| {
+        let first = wire::AppendRequest { journal: "a/journal".to_owned(), ..Default::default() };
+        Arc::new(Mutex::new(Relay::new(first, stream::iter(requests).boxed(), failed)))
     };
-    let relay = |failed| {
-        let first = Some(wire::AppendRequest::default());
-        Arc::new(Mutex::new(Relay { first, rest: Some(requests()), failed: Some(failed) }))
-    };
-    let untouched = relay(oneshot::channel().0);
+    let untouched = relay(Vec::new(), oneshot::channel().0);
     assert!(untouched.lock().unsent().is_some());
     let (failed, failure) = oneshot::channel();
-    let touched = relay(failed);
+    let intent = wire::AppendRequest::default();
+    let requests = vec![Ok(chunk()), Ok(intent.clone()), Err(Status::cancelled("gone"))];
+    let touched = relay(requests, failed);
     let mut relayed = Relayed(Arc::clone(&touched));
     assert!(relayed.next().await.is_some());
     assert!(touched.lock().unsent().is_none());
-    assert!(relayed.next().await.is_some());
+    assert_eq!(relayed.next().await, Some(chunk()));
     assert!(futures::poll!(relayed.next()).is_pending(), "an end would mean to commit, or to roll back");
     assert_eq!(failure.await.expect("told").code(), tonic::Code::Cancelled);
+    // The intent goes with the end, or with what should not be there.
+    for rest in [vec![], vec![chunk()]] {
+        let requests = [vec![intent.clone()], rest.clone()].concat();
+        let relayed = Relayed(relay(requests.into_iter().map(Ok).collect(), oneshot::channel().0));
+        let passed: Vec<_> = relayed.skip(1).collect().await;
+        assert_eq!(passed, [vec![intent.clone()], rest].concat());
+    }
 }
