@@ -136,10 +136,14 @@ impl Trial {
         self.problems.push(what.into());
     }
 
-    /// One of the brokers that are alive.
-    fn victim(&mut self) -> usize {
+    /// One of the brokers that are alive, and that hold something if any does.
+    async fn victim(&mut self) -> usize {
         let alive = self.cluster.alive();
-        alive[self.rng.random_range(0..alive.len())]
+        let placed = self.placed().await;
+        let holds = |index: &usize| placed.values().any(|held| holders(held, &self.cluster).contains(index));
+        let holding: Vec<usize> = alive.iter().copied().filter(holds).collect();
+        let choice = if holding.is_empty() { alive } else { holding };
+        choice[self.rng.random_range(0..choice.len())]
     }
 
     /// All journals, or those that brokers hold.

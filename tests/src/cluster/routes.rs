@@ -49,26 +49,40 @@ pub fn holders(held: &Held, cluster: &super::Cluster) -> Vec<usize> {
     held.slots.values().filter_map(|id| cluster.index(id)).collect()
 }
 
+/// Keys that are read at once: far below what a message may hold.
+const PAGE: i64 = 2_000;
+
+fn take(journals: &mut BTreeMap<String, Held>, key: &str, assigned: bool, value: &[u8]) {
+    if !assigned {
+        journals.entry(key.to_owned()).or_default();
+        return;
+    }
+    let [journal, zone, suffix, slot] = key.split('#').collect::<Vec<_>>()[..] else {
+        panic!("{key} is no assignment")
+    };
+    let held = journals.entry(journal.to_owned()).or_default();
+    let id = Id { zone: zone.to_owned(), suffix: suffix.to_owned() };
+    held.slots.insert(slot.parse().expect("a slot is a number"), id);
+    held.known.push(wire::Route::decode(value).expect("a route"));
+}
+
 pub(super) async fn read(etcd: &Etcd) -> BTreeMap<String, Held> {
     let client = etcd.client().await;
     let mut journals = BTreeMap::<String, Held>::new();
     for (family, assigned) in [("items", false), ("assign", true)] {
         let folder = format!("{PREFIX}/{family}/");
-        let options = GetOptions::new().with_prefix();
-        let answer = client.kv_client().get(folder.as_str(), Some(options)).await.expect("etcd answers");
-        for pair in answer.kvs() {
-            let key = pair.key_str().expect("keys are text").trim_start_matches(folder.as_str());
-            if !assigned {
-                journals.entry(key.to_owned()).or_default();
-                continue;
+        // What follows a slash is a zero.
+        let end = format!("{PREFIX}/{family}0");
+        let mut from = folder.clone().into_bytes();
+        loop {
+            let options = GetOptions::new().with_range(end.as_str()).with_limit(PAGE);
+            let answer = client.kv_client().get(from, Some(options)).await.expect("etcd answers");
+            for pair in answer.kvs() {
+                let key = pair.key_str().expect("keys are text").trim_start_matches(folder.as_str());
+                take(&mut journals, key, assigned, pair.value());
             }
-            let [journal, zone, suffix, slot] = key.split('#').collect::<Vec<_>>()[..] else {
-                panic!("{key} is no assignment")
-            };
-            let held = journals.entry(journal.to_owned()).or_default();
-            let id = Id { zone: zone.to_owned(), suffix: suffix.to_owned() };
-            held.slots.insert(slot.parse().expect("a slot is a number"), id);
-            held.known.push(wire::Route::decode(pair.value()).expect("a route"));
+            let Some(last) = answer.kvs().last().filter(|_| answer.more()) else { break };
+            from = [last.key(), b"\0"].concat();
         }
     }
     journals

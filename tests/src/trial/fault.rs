@@ -121,7 +121,7 @@ impl Fault {
             Self::KillTwo => kill(self, trial, 2).await,
             Self::KillAll => kill_all(self, trial).await,
             Self::Drain => {
-                let victim = trial.victim();
+                let victim = trial.victim().await;
                 drain(self, trial, victim).await;
             }
             Self::DrainEach => {
@@ -168,7 +168,7 @@ fn leases(trial: &Trial, times: f64) -> Duration {
 }
 
 async fn kill(fault: Fault, trial: &mut Trial, count: usize) {
-    let first = trial.victim();
+    let first = trial.victim().await;
     let mut victims = vec![first];
     // The others are those that hold something together with the first.
     let held = trial.placed().await;
@@ -217,7 +217,7 @@ async fn drain(fault: Fault, trial: &mut Trial, victim: usize) {
 }
 
 async fn freeze(fault: Fault, trial: &mut Trial, times: f64) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     let stages = trial.held_by(&[victim]).await;
     let until = Instant::now() + leases(trial, times);
     trial.cluster.freeze(victim);
@@ -240,7 +240,7 @@ async fn freeze(fault: Fault, trial: &mut Trial, times: f64) {
 }
 
 async fn cut(fault: Fault, trial: &mut Trial, both_ways: bool) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     let stages = trial.held_by(&[victim]).await;
     for other in trial.cluster.all() {
         let (other, victim) = (Party::Broker(other), Party::Broker(victim));
@@ -256,7 +256,7 @@ async fn cut(fault: Fault, trial: &mut Trial, both_ways: bool) {
 }
 
 async fn cut_from_etcd(fault: Fault, trial: &mut Trial) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     let stages = trial.held_by(&[victim]).await;
     trial.cluster.net.cut(Party::Broker(victim), Party::Etcd);
     let until = Instant::now() + leases(trial, 1.5);
@@ -282,7 +282,7 @@ async fn slow(fault: Fault, trial: &mut Trial) {
     let stages = trial.stages().to_vec();
     felt(fault, trial, &stages, &[]).await;
     for _ in 0..6 {
-        let (one, other) = (trial.victim(), trial.victim());
+        let (one, other) = (trial.victim().await, trial.victim().await);
         trial.cluster.net.reset(Party::Broker(one), Party::Broker(other));
         sleep(Duration::from_millis(400)).await;
     }
@@ -316,7 +316,7 @@ async fn etcd_away(fault: Fault, trial: &mut Trial) {
 }
 
 async fn etcd_unruly(fault: Fault, trial: &mut Trial) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     // While the victim hears nothing, things happen, and their history is dropped.
     trial.cluster.net.change(Party::Etcd, Party::Broker(victim), |weather| weather.stalled = true);
     for round in 0..5 {
@@ -337,7 +337,7 @@ async fn etcd_unruly(fault: Fault, trial: &mut Trial) {
 }
 
 async fn revoke(fault: Fault, trial: &mut Trial) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     let stages = trial.held_by(&[victim]).await;
     let id = trial.cluster.id(victim);
     let client = trial.cluster.etcd.client().await;
@@ -352,7 +352,7 @@ async fn revoke(fault: Fault, trial: &mut Trial) {
 }
 
 async fn impostor(trial: &mut Trial) {
-    let victim = trial.victim();
+    let victim = trial.victim().await;
     let ran = trial.cluster.impostor(victim).await;
     let endpoint = trial.cluster.endpoint(victim);
     if ran.code == 0 || !ran.stderr.contains(&endpoint) {
