@@ -93,10 +93,8 @@ fn an_accepted_loss_takes_back_no_bytes() {
 /// How many seeds a bug may take, and one of the rules that it must break.
 #[track_caller]
 fn check_planted(bug: Bug, seeds: u64, rules: &[&str]) {
-    let caught = (0..seeds).find_map(|seed| {
-        let found = broken(seed, Some(bug));
-        found.iter().any(|finding| rules.contains(&rule(finding))).then_some(seed)
-    });
+    let caught =
+        (0..seeds).find(|seed| broken(*seed, Some(bug)).iter().any(|finding| rules.contains(&rule(finding))));
     assert!(caught.is_some(), "{bug:?} was not caught in {seeds} histories");
 }
 
