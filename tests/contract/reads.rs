@@ -52,7 +52,7 @@ async fn a_blocked_read_is_told_of_growth() {
 
 #[tokio::test]
 async fn chunks_are_bounded_and_a_read_has_an_end() {
-    const CHUNK: usize = 32 << 10;
+    const CHUNK: usize = 32_760;
     let node = Node::start(&[]).await;
     apply(&node.client(), [spec("a/journal", Codec::None, 1 << 20)]).await;
     let large = chunk(Box::leak("x".repeat(100_000).into_boxed_str()));
@@ -138,4 +138,24 @@ async fn refused_reads_are_one_message() {
     let far = wire::ReadRequest { min_etcd_revision: 1 << 40, ..of("not/found") };
     let waits = timeout(Duration::from_millis(300), read(&node, far)).await;
     assert!(waits.is_err(), "a revision that is to come is waited for");
+}
+
+#[tokio::test]
+async fn a_revision_that_is_to_come_is_waited_for() {
+    let node = Node::start(&["--auto-create", "false"]).await;
+    let mut created = Vec::new();
+    for journal in ["one/ahead", "two/ahead"] {
+        let head = read(&node, of(journal)).await.expect("messages");
+        assert_eq!(head[0].status(), Status::JournalNotFound, "{journal}");
+        let revision = head[0].header.as_ref().and_then(|header| header.etcd).expect("a revision").revision;
+        // The journal comes with the very next revision of the cluster, and whoever asked for that sees it.
+        let request = wire::ReadRequest { min_etcd_revision: revision + 1, ..of(journal) };
+        let client = node.client();
+        let (seen, ()) = tokio::join!(read(&node, request), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            apply(&client, [spec(journal, Codec::None, 1 << 20)]).await;
+        });
+        created.push(seen.expect("messages")[0].status());
+    }
+    assert_eq!(created, [Status::OffsetNotYetAvailable; 2]);
 }

@@ -1,7 +1,8 @@
 //! Appends at clusters of more than one: statuses that hang on assignments, registers and suspension from the primary and from elsewhere.
 
+use courant_proto::codec::Codec;
 use courant_proto::service::JournalService;
-use courant_proto::spec::{Flags, JournalSpec};
+use courant_proto::spec::{Flags, FragmentSpec, JournalSpec};
 use courant_proto::wire;
 use courant_proto::wire::append_request::Suspend;
 use futures::{StreamExt, stream};
@@ -161,6 +162,33 @@ async fn registers_and_suspension_hold_whoever_is_asked() {
         for broker in &cluster.brokers {
             assert_eq!(read(broker, journal, 20).await, b"one moremoremorelast", "{journal}");
         }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn another_codec_counts_from_the_next_fragment() {
+    let (cluster, _leader) = Cluster::led_by("zone-z/lead", &["zone-a/aaaa", "zone-b/bbbb"]).await;
+    let coded = |codec| {
+        let fragment = FragmentSpec { codec, ..spec("a/journal").fragment };
+        JournalSpec { replication: 2, fragment, ..spec("a/journal") }
+    };
+    cluster.create_at(&coded(Codec::Gzip), &["zone-a/aaaa", "zone-b/bbbb"]).await;
+    // An append without content opens a fragment, and leaves it empty.
+    append(&cluster.brokers[0], "a/journal", &[]).await;
+    // (codec of the spec from now on, codec of the append)
+    let rows = [
+        // What is open and empty keeps its own.
+        (Codec::Zstandard, wire::CompressionCodec::Gzip),
+        // The first content of a journal is closed by what follows it.
+        (Codec::Snappy, wire::CompressionCodec::Snappy),
+        // This is not.
+        (Codec::None, wire::CompressionCodec::Snappy),
+    ];
+    for (codec, expected) in rows {
+        cluster.change(&coded(codec)).await;
+        let commit = append(&cluster.brokers[0], "a/journal", &[b"content"]).await.commit.expect("a commit");
+        assert_eq!(commit.compression_codec(), expected, "with {codec:?}");
     }
     cluster.stop().await;
 }

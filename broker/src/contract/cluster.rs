@@ -197,7 +197,24 @@ impl Cluster {
     }
 
     async fn apply(&self, spec: &JournalSpec) {
-        let change = wire::apply_request::Change { upsert: Some(spec.into()), ..Default::default() };
+        self.apply_at(spec, 0).await;
+    }
+
+    /// Changes a journal that is there.
+    pub(crate) async fn change(&self, spec: &JournalSpec) {
+        self.apply_at(spec, -1).await;
+        self.until("the change", || {
+            self.brokers.iter().all(|broker| {
+                let replica = broker.shared.replicas.get(&spec.name);
+                replica.is_none_or(|replica| *replica.spec() == *spec)
+            })
+        })
+        .await;
+    }
+
+    async fn apply_at(&self, spec: &JournalSpec, expect_mod_revision: i64) {
+        let upsert = Some(spec.into());
+        let change = wire::apply_request::Change { expect_mod_revision, upsert, ..Default::default() };
         let request = wire::ApplyRequest { changes: vec![change] };
         let applied = self.brokers[0].apply(request).await.expect("an answer");
         assert_eq!(applied.status(), wire::Status::Ok);

@@ -161,6 +161,13 @@ mod tests {
         let route = Arc::new(space.bare_route(&name("the/one")));
         let transaction = note(&space, &name("the/one"), &route).expect("something to note");
         assert_eq!((transaction.guards.len(), transaction.writes.len()), (2, 2));
+        // Somebody writes to one of them in between: then to none of them.
+        cluster.put(root().assignment(&name("the/one"), &other, 1), Vec::new()).await;
+        let lost = commit(cluster.etcd(), transaction, || "noting".to_owned()).await.expect("an answer");
+        assert!(!lost.succeeded);
+        let space = cluster.mirror.snapshot();
+        assert!(space.assignments(&name("the/one")).all(|held| !held.assignment.knows(&route)));
+        let transaction = note(&space, &name("the/one"), &route).expect("something to note");
         let outcome = commit(cluster.etcd(), transaction, || "noting".to_owned()).await.expect("an answer");
         assert!(outcome.succeeded);
         let space = cluster.until("the route", |space| space.is_consistent(&name("the/one"))).await;
