@@ -316,6 +316,10 @@ impl Core {
         if unasked || failure.is_some() {
             let why = failure.unwrap_or_else(|| "it answered more than it was asked".to_owned());
             let name = name.map_or_else(String::new, |name| name.to_string());
+            if let Some(owned) = self.state.journals.get_mut(journal) {
+                // Should the peer not be reached now, it is the second time in a row.
+                owned.failures = owned.failures.saturating_add(1);
+            }
             self.break_line(journal, &format!("replication to {name} failed: {why}"));
             self.agree_if_wanted(journal);
             return;

@@ -26,7 +26,10 @@ use crate::replication::local::{Fault, Filling, Following, Head, Piece, Step, Ta
 const MOST_TOKENS: usize = 65_536;
 
 /// How often a follower asks to be told how far its journal is committed, in seconds.
-const TOLD: i64 = 30;
+const TOLD: i64 = 10;
+
+/// How long it may hold that before it asks, in seconds: the watermark may be lost with its stream.
+const TOLD_FIRST: i64 = 2;
 
 /// A step that is staged in the log.
 #[derive(Debug)]
@@ -282,6 +285,13 @@ impl Core {
                 owned.replica.index.raise_head(committed.min(end));
                 self.show(&journal);
             }
+        }
+        if let Some(owned) = self.state.journals.get(&journal)
+            && owned.is_unsettled(&self.log)
+            && !self.state.wheel.has(&journal, Due::Told)
+        {
+            let until = self.clock.now().secs().saturating_add(TOLD_FIRST);
+            self.state.wheel.set(&journal, Due::Told, until);
         }
         let synced_by = match self.state.journals.get_mut(&journal) {
             // A spool that begins an epoch makes everything below it count.

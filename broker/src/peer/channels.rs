@@ -18,13 +18,13 @@ use tonic::transport::{Channel, Endpoint as Dial};
 use tonic::{Code, ConnectError, Status};
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT: Duration = Duration::from_millis(1500);
 
 /// A peer of Courant's is probed this often, also while nothing is said.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_millis(1500);
 
 /// And has this long to answer.
-const PROBE_ANSWER: Duration = Duration::from_secs(3);
+const PROBE_ANSWER: Duration = Duration::from_secs(2);
 
 /// Probes of TCP that stay without an answer before a connection is given up.
 const TCP_PROBES: u32 = 2;
