@@ -44,7 +44,7 @@ fn problems(table: &str, tests: &BTreeSet<String>) -> Vec<String> {
         let named = shown.split('`').skip(1).step_by(2).filter(|name| is_a_name(name));
         let (there, missing): (Vec<&str>, Vec<&str>) = named.partition(|name| tests.contains(*name));
         problems.extend(missing.iter().map(|name| format!("{}: no test is named {name}", line.trim())));
-        let has_reason = ["otherwise: ", "not built: "]
+        let has_reason = ["otherwise: ", "not built: ", "not shown: "]
             .iter()
             .any(|word| shown.split_once(word).is_some_and(|(_, reason)| !reason.trim().is_empty()));
         if there.is_empty() && !has_reason {
