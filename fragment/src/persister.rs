@@ -217,6 +217,7 @@ impl PersisterHandle {
             reason: "it was not attempted yet".to_owned(),
             is_storeless: false,
             since: Instant::now(),
+            waits_until: None,
         };
         match self.commands.try_send(Command::Submit(Box::new(job))) {
             Ok(()) => {

@@ -25,6 +25,8 @@ const BACKOFF_DRAINING: Backoff =
     Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 /// What a replica completed waits so long, and up to half as long again.
 const REPLICA_DELAY: Duration = Duration::from_secs(2 * 60);
+/// While it waits, it is looked this often whether this broker has become the primary.
+const REPLICA_LOOK: Duration = Duration::from_secs(5);
 /// A spool of a journal without stores is looked at again after about so long.
 const STORELESS_DELAY: Duration = Duration::from_secs(60);
 
@@ -111,16 +113,22 @@ impl Persister {
     }
 
     /// Puts a new spool in line.
-    fn enqueue(&self, work: &mut Work, job: Job) {
-        let is_replica =
-            self.journals.look_up(&job.spool.identity).is_some_and(|journal| !journal.is_primary);
+    fn enqueue(&self, work: &mut Work, mut job: Job) {
         let now = Instant::now();
-        let due = if is_replica && !work.is_draining() {
-            now + REPLICA_DELAY + REPLICA_DELAY.mul_f64(self.random() / 2.0)
-        } else {
-            now
-        };
-        work.queue.push(due, job);
+        if self.is_replica(&job) {
+            job.waits_until = Some(now + REPLICA_DELAY + REPLICA_DELAY.mul_f64(self.random() / 2.0));
+        }
+        self.queue(work, job, now);
+    }
+
+    /// Puts a spool in line, at once or when it is looked again whether its primary is another.
+    fn queue(&self, work: &mut Work, job: Job, now: Instant) {
+        let waits = job.waits_until.filter(|until| *until > now && !work.is_draining());
+        work.queue.push(waits.map_or(now, |until| until.min(now + REPLICA_LOOK)), job);
+    }
+
+    fn is_replica(&self, job: &Job) -> bool {
+        self.journals.look_up(&job.spool.identity).is_some_and(|journal| !journal.is_primary)
     }
 
     /// Starts attempts at what is due, as many as may run.
@@ -129,6 +137,14 @@ impl Persister {
         while self.has_room(work)
             && let Some(job) = work.queue.pop(now)
         {
+            // Whoever has become primary in the meantime is the one that readers wait for.
+            if job.waits_until.is_some_and(|until| until > now)
+                && !work.is_draining()
+                && self.is_replica(&job)
+            {
+                self.queue(work, job, now);
+                continue;
+            }
             let attempt = Attempt {
                 stores: Arc::clone(&self.stores),
                 journal: self.journals.look_up(&job.spool.identity),

@@ -177,6 +177,19 @@ async fn what_a_replica_completed_waits_for_the_primary() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replica_completed_waits_no_longer_once_it_is_the_primary() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    fixture.set(Some((&["file:///"], false)));
+    let began = Instant::now();
+    fixture.submit(spool(1));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    fixture.set(Some((&["file:///"], true)));
+    fixture.persisted().await;
+    let waited = began.elapsed();
+    assert!((20..=30).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_spool_is_nothing() {
     let mut fixture = Fixture::new(&["file:///"], Config::default());
     let empty = spool(1);

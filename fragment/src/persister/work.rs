@@ -26,6 +26,8 @@ pub(super) struct Job {
     /// Its journal has no store: a drain does not wait for what cannot be.
     pub(super) is_storeless: bool,
     pub(super) since: Instant,
+    /// The primary is expected to store it until then, unless that becomes us.
+    pub(super) waits_until: Option<Instant>,
 }
 
 impl Job {
