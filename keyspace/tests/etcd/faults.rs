@@ -105,7 +105,7 @@ async fn a_watch_of_a_real_etcd_that_splits_delays_repeats_and_is_cancelled_does
     unruly.does(move |response| {
         let mut told = Vec::new();
         match rng.random_range(0..10) {
-            // Held back, and told behind the next.
+            // Held back, and told with the next: etcd delays what it tells, and keeps its order.
             0 => {
                 kept.push(response);
                 return told;
@@ -128,8 +128,8 @@ async fn a_watch_of_a_real_etcd_that_splits_delays_repeats_and_is_cancelled_does
             }
             _ => told.push(response),
         }
-        told.append(&mut kept);
-        told
+        kept.append(&mut told);
+        std::mem::take(&mut kept)
     });
     let mut rng = StdRng::seed_from_u64(20);
     for _ in 0..6 {
