@@ -192,6 +192,11 @@ proptest! {
             }
         }
         let (outcome, desired) = (cluster.state.solve(), desired(&cluster));
+        let limits = limits(&cluster);
+        let mut loads = BTreeMap::<String, u32>::new();
+        for (_, member, _) in cluster.assignments() {
+            *loads.entry(member).or_default() += 1;
+        }
         for item in cluster.items().keys() {
             let mut held: Vec<(String, u32)> = Vec::new();
             for (other, member, slot) in cluster.assignments() {
@@ -199,9 +204,15 @@ proptest! {
                     held.push((member, slot));
                 }
             }
-            // Where not all get what they want, those keep what they have that are to have less.
+            // Where not all get what they want, those keep what they have that are to have less. And members that are full of what
+            // is to go elsewhere, to members that are full as well, are not given anything before: nobody takes the first step.
             if outcome.placed == outcome.wanted {
-                prop_assert_eq!(&held.iter().map(|(member, _)| member.clone()).collect::<Vec<_>>(), &desired[item]);
+                let members: Vec<String> = held.iter().map(|(member, _)| member.clone()).collect();
+                let waits = |member: &&String| !members.contains(member);
+                for member in desired[item].iter().filter(waits) {
+                    prop_assert_eq!(loads.get(member), Some(&limits[member]), "{} could have {}", member, item);
+                }
+                prop_assert_eq!(members.len(), desired[item].len(), "{}", item);
             }
             let mut slots: Vec<u32> = held.iter().map(|(_, slot)| *slot).collect();
             slots.sort_unstable();
