@@ -67,11 +67,10 @@ pub(crate) async fn list_fragments(
     }
     let page = replica.index.page(&page_request(&request));
     let ttl = request.signature_ttl.as_ref().and_then(GoDuration::from_wire).and_then(GoDuration::to_std);
-    let fragments = page
-        .fragments
-        .iter()
-        .map(|fragment| describe(&shared.stores, fragment, ttl))
-        .collect::<Result<_, _>>()?;
+    let mut fragments = Vec::with_capacity(page.fragments.len());
+    for fragment in &page.fragments {
+        fragments.push(describe(&shared.stores, fragment, ttl).await?);
+    }
     let next_page_token = page.next.map_or(0, Offset::get);
     Ok(wire::FragmentsResponse { fragments, next_page_token, ..respond(Status::Ok) })
 }
@@ -109,14 +108,17 @@ fn page_request(request: &wire::FragmentsRequest) -> PageRequest {
 }
 
 /// A fragment as the answer tells of it, with a URL if one was asked for and it is stored.
-fn describe(
+async fn describe(
     stores: &Stores,
     fragment: &Fragment,
     ttl: Option<Duration>,
 ) -> Result<wire::fragments_response::Fragment, tonic::Status> {
     let signed_url = match (&fragment.store, ttl) {
         (Some(url), Some(ttl)) => {
-            let signed = stores.get(url).and_then(|store| store.signed_url(fragment, ttl));
+            let signed = match stores.get(url) {
+                Ok(store) => store.signed_url(fragment, ttl).await,
+                Err(error) => Err(error),
+            };
             signed.map_err(|error| {
                 tonic::Status::unavailable(format!("cannot sign a URL to {fragment}: {error}"))
             })?

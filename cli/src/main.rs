@@ -14,6 +14,7 @@ use crate::failure::Failure;
 mod args;
 mod clock;
 mod completions;
+mod environment;
 mod failure;
 mod files;
 mod journals;

@@ -101,6 +101,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let stores = Arc::new(Stores::new(
         courant_fragment::store::Config {
             file_root: Some(file_root.clone()),
+            environment: crate::environment::environment(),
+            connections: Some(Handle::current()),
             encodes: encodes(),
             ..Default::default()
         },

@@ -15,20 +15,27 @@
 //! each scheme.
 
 mod access;
+mod answer;
 mod arguments;
 mod attempt;
+mod azure;
 mod bucket;
 mod check;
 mod counters;
+mod environment;
 mod error;
 mod file;
+mod gs;
 mod health;
 mod list;
+mod pause;
 mod put;
 mod read;
+mod s3;
 mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transport;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,20 +45,25 @@ use std::time::Duration;
 
 use courant_proto::store::{StoreScheme, StoreUrl};
 use courant_proto::time::Clock;
+use object_store::RetryConfig;
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Store;
+pub use answer::Answer;
 pub use attempt::Backoff;
 pub use counters::{Histogram, Operation, OperationCounters, StoreCounters, StrayReason};
+pub use environment::Environment;
 pub use error::{Cause, StoreError};
 pub use health::{Health, HealthStatus, next_check};
 pub use put::PutOutcome;
 pub use read::FragmentReader;
+use transport::Transport;
 
 /// A store that nobody asked for between two sweeps, and nobody holds, is let go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -61,6 +73,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 pub struct Config {
     /// The folder below which `file://` stores lie. It must exist. None: there are no such stores.
     pub file_root: Option<PathBuf>,
+    /// Where the credentials of stores in clouds are looked for.
+    pub environment: Environment,
+    /// Where connections to stores live. None: where they are first needed.
+    pub connections: Option<Handle>,
     /// A small operation may take so long.
     pub operation_limit: Duration,
     /// A store may be silent for so long in the middle of a body or a listing.
@@ -85,6 +101,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             file_root: None,
+            environment: Environment::default(),
+            connections: None,
             operation_limit: Duration::from_secs(60),
             silence_limit: Duration::from_secs(60),
             list_limit: Duration::from_secs(10 * 60),
@@ -98,9 +116,22 @@ impl Default for Config {
     }
 }
 
+/// What stores that are reached over HTTP need besides their URL.
+#[derive(Debug)]
+struct Cloud {
+    environment: Environment,
+    transport: Transport,
+}
+
+/// The library's own way of trying again, switched off: attempts, delays and ends are ours.
+fn once() -> RetryConfig {
+    RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
+}
+
 /// What all stores of a process share.
 struct Shared {
     config: Config,
+    cloud: Cloud,
     clock: Arc<dyn Clock>,
     rng: Mutex<StdRng>,
     encodes: Arc<Semaphore>,
@@ -139,8 +170,12 @@ impl Stores {
     #[must_use]
     pub fn new(config: Config, clock: Arc<dyn Clock>, rng: StdRng) -> Self {
         let encodes = Arc::new(Semaphore::new(config.encodes.max(1)));
+        let cloud = Cloud {
+            environment: config.environment.clone(),
+            transport: Transport::new(config.connections.clone(), Arc::clone(&clock)),
+        };
         Self {
-            shared: Arc::new(Shared { config, clock, rng: Mutex::new(rng), encodes }),
+            shared: Arc::new(Shared { config, cloud, clock, rng: Mutex::new(rng), encodes }),
             open: Mutex::default(),
             opened: Notify::new(),
         }
@@ -162,9 +197,10 @@ impl Stores {
             StoreScheme::File => {
                 file::open(url, self.shared.config.file_root.as_deref(), Arc::clone(&self.shared.clock))?
             }
-            scheme @ (StoreScheme::S3 | StoreScheme::Gs | StoreScheme::Azure | StoreScheme::AzureAd) => {
-                return Err(StoreError::UnsupportedScheme { scheme: scheme_name(scheme).to_owned() });
-            }
+            StoreScheme::S3 => s3::open(url, &self.shared.cloud)?,
+            StoreScheme::Gs => gs::open(url, &self.shared.cloud)?,
+            StoreScheme::Azure => azure::open(url, &self.shared.cloud)?,
+            StoreScheme::AzureAd => azure::open_as_application(url, &self.shared.cloud)?,
         };
         let opened = Arc::new(Store::new(url.clone(), bucket, Arc::clone(&self.shared)));
         let mut open = self.open.lock();
@@ -220,15 +256,5 @@ impl Stores {
             tracing::info!(store = %store.url(), "fragment store is not used any more");
             store.stop_checks();
         }
-    }
-}
-
-fn scheme_name(scheme: StoreScheme) -> &'static str {
-    match scheme {
-        StoreScheme::S3 => "s3",
-        StoreScheme::Gs => "gs",
-        StoreScheme::Azure => "azure",
-        StoreScheme::AzureAd => "azure-ad",
-        StoreScheme::File => "file",
     }
 }

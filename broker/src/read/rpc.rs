@@ -6,7 +6,6 @@ use std::time::Duration;
 use courant_fragment::index::{Answer, Hit, Source};
 use courant_fragment::query::Query;
 use courant_fragment::store::Stores;
-use courant_proto::fragment::Fragment;
 use courant_proto::name::{JournalName, RequestName};
 use courant_proto::offset::{Offset, ReadFrom};
 use courant_proto::status::Status;
@@ -199,11 +198,13 @@ impl Reading {
                 }
                 Next::DescribeAndEnd => {
                     self.ending = true;
-                    return Ok(Some(self.describe(&answer)));
+                    let url = answer_url(&self.shared.stores, &answer).await;
+                    return Ok(Some(self.describe(&answer, url)));
                 }
                 Next::Describe { until } => {
-                    let response = self.describe(&answer);
                     let stores = Arc::clone(&self.shared.stores);
+                    let url = answer_url(&stores, &answer).await;
+                    let response = self.describe(&answer, url);
                     self.serve = open(&stores, answer, until, self.chunks.largest).await?;
                     return Ok(Some(response));
                 }
@@ -211,8 +212,8 @@ impl Reading {
         }
     }
 
-    /// The metadata message of what the index answered.
-    fn describe(&mut self, answer: &Answer) -> wire::ReadResponse {
+    /// The metadata message of what the index answered, with a URL to the fragment.
+    fn describe(&mut self, answer: &Answer, fragment_url: String) -> wire::ReadResponse {
         let fragment = answer.hit.as_ref().map(|hit| &hit.fragment);
         let status = if fragment.is_some() { Status::Ok } else { Status::OffsetNotYetAvailable };
         wire::ReadResponse {
@@ -220,22 +221,27 @@ impl Reading {
             header: self.header.take(),
             offset: answer.offset.get(),
             write_head: answer.write_head.get(),
-            fragment_url: fragment.map(|fragment| self.url(fragment)).unwrap_or_default(),
+            fragment_url,
             fragment: fragment.map(Into::into),
             ..Default::default()
         }
     }
+}
 
-    fn url(&self, fragment: &Fragment) -> String {
-        let Some(url) = fragment.store.as_ref().filter(|_| fragment.mod_time != 0) else {
-            return String::new();
-        };
-        let signed = self.shared.stores.get(url).and_then(|store| store.signed_url(fragment, URL_LIFE));
-        signed.unwrap_or_else(|error| {
-            tracing::warn!(fragment = %fragment.content_path(), %error, "cannot sign a URL");
-            String::new()
-        })
-    }
+/// A URL to the fragment that the index answered with; none if it is not stored, or cannot be signed for.
+async fn answer_url(stores: &Stores, answer: &Answer) -> String {
+    let stored = answer.hit.as_ref().map(|hit| &hit.fragment).filter(|fragment| fragment.mod_time != 0);
+    let Some((fragment, url)) = stored.and_then(|fragment| Some((fragment, fragment.store.as_ref()?))) else {
+        return String::new();
+    };
+    let signed = match stores.get(url) {
+        Ok(store) => store.signed_url(fragment, URL_LIFE).await,
+        Err(error) => Err(error),
+    };
+    signed.unwrap_or_else(|error| {
+        tracing::warn!(fragment = %fragment.content_path(), %error, "cannot sign a URL");
+        String::new()
+    })
 }
 
 /// The content of what the index answered, up to an offset.

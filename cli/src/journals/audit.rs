@@ -156,7 +156,8 @@ fn nested(all: &BTreeSet<JournalName>, journal: &str) -> Vec<JournalName> {
 }
 
 fn stores(args: &AuditArgs) -> Stores {
-    let config = Config { file_root: args.file_root.clone(), ..Config::default() };
+    let environment = crate::environment::environment();
+    let config = Config { file_root: args.file_root.clone(), environment, ..Config::default() };
     // It jitters pauses between attempts, and nothing else.
     let rng = StdRng::seed_from_u64(u64::from(std::process::id()));
     Stores::new(config, std::sync::Arc::new(SystemClock), rng)

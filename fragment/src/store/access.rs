@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::answer::Answer;
 use super::bucket::Bucket;
 use super::counters::{Operation, StoreCounters};
 use super::error::StoreError;
@@ -90,16 +91,17 @@ impl Store {
         }
     }
 
-    /// A URL by which others read a fragment's object. For `file://` that is its path below the folder of all
-    /// such stores.
+    /// A URL by which others read a fragment's object, for so long; a week is the longest. For `file://` that is
+    /// its path below the folder of all such stores, for ever. Who has a URL of another store can read the
+    /// object: it belongs into no log.
     ///
     /// # Errors
-    /// The fragment's path is none that a store should be asked for.
-    pub fn signed_url(&self, fragment: &Fragment, _ttl: Duration) -> Result<String, StoreError> {
+    /// The fragment's path is none that a store should be asked for, or there are no credentials to sign with.
+    pub async fn signed_url(&self, fragment: &Fragment, ttl: Duration) -> Result<String, StoreError> {
         let location = self.locate(fragment)?;
-        let url = self.bucket.sign(&location);
-        self.counters.attempted(Operation::SignGet, Duration::ZERO, true);
-        Ok(url)
+        let limit = self.shared.config.operation_limit;
+        let sign = || self.bucket.sign(&location, ttl);
+        self.attempt(Operation::SignGet, location.as_ref(), limit, sign).await
     }
 
     /// Removes a fragment's object. That it is not there is no error.
@@ -161,6 +163,7 @@ impl Store {
         limit: Duration,
         call: impl Future<Output = Attempted<T>>,
     ) -> Result<T, StoreError> {
+        self.bucket.pause.wait().await;
         let began = Instant::now();
         let result = tokio::time::timeout(limit, call).await;
         // That an object is not there is an answer.
@@ -173,12 +176,18 @@ impl Store {
         }
     }
 
-    pub(super) fn fault(&self, operation: Operation, key: &str, source: object_store::Error) -> StoreError {
+    pub(super) fn fault(&self, operation: Operation, key: &str, error: object_store::Error) -> StoreError {
         let object = self.object(key);
-        match source {
-            object_store::Error::NotFound { .. } => StoreError::NotFound { object, source },
-            object_store::Error::JoinError { .. } => StoreError::Cancelled { operation, object },
-            _ => StoreError::Failed { operation, object, source },
+        if let object_store::Error::JoinError { .. } = error {
+            return StoreError::Cancelled { operation, object };
+        }
+        let source = Answer::from(error);
+        if source.is_no_bucket() {
+            StoreError::NoBucket { store: self.url.clone(), source }
+        } else if source.is_not_found() {
+            StoreError::NotFound { object, source }
+        } else {
+            StoreError::Failed { operation, object, source }
         }
     }
 

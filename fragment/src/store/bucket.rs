@@ -3,32 +3,43 @@
 //!
 //! Calls are single attempts, without deadline. [`Store`](super::Store) adds both.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use courant_proto::store::StoreUrl;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use http::Method;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{
-    GetOptions, GetRange, GetResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+    Attributes, GetOptions, GetRange, GetResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload,
 };
 
 use super::arguments::Rewrite;
 use super::error::StoreError;
 use super::file::Folder;
+use super::pause::Pause;
 use super::strays::Listed;
 
+/// A signed URL is valid for no longer: S3 and Google refuse to read by one that was made for more.
+const SIGNED_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// How a URL is made by which others read an object.
-#[derive(Debug, Clone, Copy)]
 pub(super) enum Signing {
     /// `file://` and the path: who has the folder can read it.
     File,
+    /// A URL that is a key to the object.
+    Url(Arc<dyn Signer>),
+    /// The same, of a library's store that takes paths for URLs and does not escape them.
+    EscapedUrl(Arc<dyn Signer>),
 }
 
 /// A place in a bucket or folder. An adapter makes one from a URL.
-#[derive(Debug)]
 pub(super) struct Bucket {
     /// The URL, for errors.
     pub(super) name: StoreUrl,
@@ -39,10 +50,21 @@ pub(super) struct Bucket {
     /// Stands before every path: empty, or ends in `/`.
     pub(super) prefix: String,
     pub(super) rewrite: Rewrite,
+    /// What every object is given besides its content. None: the store keeps nothing of the kind.
+    pub(super) attributes: Option<Attributes>,
     /// Bytes to upload at a time.
     pub(super) piece_size: usize,
     /// Whether reading a whole object to check its content is cheap.
     pub(super) cheap_reads: bool,
+    /// For how long the store wants to be left alone.
+    pub(super) pause: Arc<Pause>,
+}
+
+// The library shows keys of some stores.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Bucket {
@@ -75,17 +97,32 @@ impl Bucket {
         self.objects.get_opts(location, GetOptions { range, ..GetOptions::default() }).await
     }
 
-    pub(super) async fn put(&self, location: &Path, content: Bytes) -> object_store::Result<()> {
+    /// Puts an object, with some attributes beside those that all objects get.
+    pub(super) async fn put(
+        &self,
+        location: &Path,
+        content: Bytes,
+        attributes: &Attributes,
+    ) -> object_store::Result<()> {
         self.prepare(location).await?;
-        self.objects.put(location, PutPayload::from(content)).await.map(drop)
+        let options = PutOptions::from(self.attributes(attributes));
+        self.objects.put_opts(location, PutPayload::from(content), options).await.map(drop)
     }
 
     pub(super) async fn put_multipart(
         &self,
         location: &Path,
+        attributes: &Attributes,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.prepare(location).await?;
-        self.objects.put_multipart(location).await
+        let options = PutMultipartOptions::from(self.attributes(attributes));
+        self.objects.put_multipart_opts(location, options).await
+    }
+
+    fn attributes(&self, more: &Attributes) -> Attributes {
+        let Some(attributes) = &self.attributes else { return Attributes::new() };
+        let pairs = attributes.iter().chain(more.iter());
+        pairs.map(|(attribute, value)| (attribute.clone(), value.clone())).collect()
     }
 
     pub(super) async fn remove(&self, location: &Path) -> object_store::Result<()> {
@@ -114,11 +151,16 @@ impl Bucket {
         Ok(objects.map(move |meta| meta.map(listed)).boxed())
     }
 
-    /// A URL by which others read an object, for as long as the store's way of signing lets it be limited.
-    pub(super) fn sign(&self, location: &Path) -> String {
-        match self.signing {
+    /// A URL by which others read an object, for so long where the store's way of signing limits it.
+    pub(super) async fn sign(&self, location: &Path, ttl: Duration) -> object_store::Result<String> {
+        match &self.signing {
             // A percent sign is legal in names, and would be taken for an escape.
-            Signing::File => format!("file:///{}", location.as_ref().replace('%', "%25")),
+            Signing::File => Ok(format!("file:///{}", location.as_ref().replace('%', "%25"))),
+            Signing::Url(signer) => signed(signer, location, ttl).await,
+            Signing::EscapedUrl(signer) => {
+                let escaped = location.as_ref().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+                signed(signer, &Path::parse(escaped)?, ttl).await
+            }
         }
     }
 
@@ -151,6 +193,11 @@ impl Bucket {
             None => Ok(()),
         }
     }
+}
+
+async fn signed(signer: &Arc<dyn Signer>, location: &Path, ttl: Duration) -> object_store::Result<String> {
+    let ttl = ttl.clamp(Duration::from_secs(1), SIGNED_LONGEST);
+    signer.signed_url(Method::GET, location, ttl).await.map(String::from)
 }
 
 /// Does what blocks where that is allowed.

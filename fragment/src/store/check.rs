@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
+use object_store::Attributes;
 use object_store::path::Path;
 use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,8 @@ const PROBE_NAME: &str = ".gazette-delete-probe";
 const PROBE_CONTENT: &[u8] = b"gazette-delete-probe\n";
 /// A check, or a probe, may take so long.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The URL of a check is valid for so long.
+const SIGNED_FOR: Duration = Duration::from_secs(5 * 60);
 
 impl Store {
     /// Checks now and on schedule, until cancelled or until nobody uses the store.
@@ -64,9 +68,14 @@ impl Store {
         let (key, limit) = (location.as_ref(), LIMIT);
 
         let content = || Bytes::from_static(CHECK_CONTENT);
-        self.attempt_once(Operation::Put, key, limit, self.bucket.put(&location, content()))
-            .await
-            .map_err(|error| format!("health check PUT failed: {error}"))?;
+        self.attempt_once(
+            Operation::Put,
+            key,
+            limit,
+            self.bucket.put(&location, content(), &Attributes::new()),
+        )
+        .await
+        .map_err(|error| format!("health check PUT failed: {error}"))?;
 
         let got = self
             .attempt_once(Operation::Get, key, limit, self.bucket.get(&location, None))
@@ -90,9 +99,27 @@ impl Store {
             return Err("health check LIST did not find test file".to_owned());
         }
 
-        // No fetch follows: no adapter here signs with a URL of HTTP.
-        let _ = self.bucket.sign(&location);
-        self.counters.attempted(Operation::SignGet, Duration::ZERO, true);
+        let url = self
+            .attempt_once(Operation::SignGet, key, limit, self.bucket.sign(&location, SIGNED_FOR))
+            .await
+            .map_err(|error| format!("health check SignGet failed: {error}"))?;
+        if url.starts_with("http") { self.check_fetch(&url).await } else { Ok(()) }
+    }
+
+    /// Reads the object as others do who have its URL.
+    async fn check_fetch(&self, url: &str) -> Result<(), String> {
+        let fetched = self.shared.cloud.transport.fetch(url).await;
+        let (status, got) = fetched.map_err(|error| format!("health check fetch failed: {error}"))?;
+        if status != StatusCode::OK {
+            return Err(format!("health check fetch returned status {}", status.as_u16()));
+        }
+        if got != CHECK_CONTENT {
+            return Err(format!(
+                "health check fetch content mismatch: got {:?}, want {:?}",
+                String::from_utf8_lossy(&got),
+                String::from_utf8_lossy(CHECK_CONTENT)
+            ));
+        }
         Ok(())
     }
 
@@ -121,7 +148,7 @@ impl Store {
             Operation::Put,
             key,
             LIMIT,
-            self.bucket.put(location, Bytes::from_static(PROBE_CONTENT)),
+            self.bucket.put(location, Bytes::from_static(PROBE_CONTENT), &Attributes::new()),
         )
         .await
         .map_err(|error| format!("delete-probe PUT failed: {error}"))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use courant_proto::store::StoreUrl;
 
+use super::answer::Answer;
 use super::counters::Operation;
 
 /// A cause, as a store's library or a reader of content gives it.
@@ -13,12 +14,6 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 /// A fault of a store. Each names the store or the object.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No adapter for this scheme.
-    #[error("unsupported fragment store scheme: {scheme}")]
-    UnsupportedScheme {
-        /// The scheme of the URL.
-        scheme: String,
-    },
     /// An argument of the URL that its scheme does not know.
     #[error("parsing store URL arguments: schema: invalid path {argument:?}")]
     UnknownArgument {
@@ -41,6 +36,12 @@ pub enum StoreError {
         /// What is missing or wrong.
         reason: String,
     },
+    /// The environment, or an argument of the URL, lacks something or says what cannot be.
+    #[error("{text}")]
+    Setup {
+        /// What is missing or wrong, as operators know it from elsewhere.
+        text: String,
+    },
     /// An object's path which no store should be asked for.
     #[error("{path:?} is no path of an object in {store}: {reason}")]
     Path {
@@ -57,7 +58,15 @@ pub enum StoreError {
         /// Store and path.
         object: String,
         /// What the store said.
-        source: object_store::Error,
+        source: Answer,
+    },
+    /// The bucket, or the container, is not there. That says nothing of what was in it.
+    #[error("the bucket of {store} is not there: {source}")]
+    NoBucket {
+        /// The store.
+        store: StoreUrl,
+        /// What the store said.
+        source: Answer,
     },
     /// The store refused or failed.
     #[error("{operation} of {object}: {source}")]
@@ -67,7 +76,7 @@ pub enum StoreError {
         /// Store and path.
         object: String,
         /// What the store said.
-        source: object_store::Error,
+        source: Answer,
     },
     /// The store did not answer in time.
     #[error("{operation} of {object} took longer than {limit:?}")]
@@ -112,14 +121,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
-            Self::Failed { source, .. } => !matches!(
-                source,
-                object_store::Error::PermissionDenied { .. }
-                    | object_store::Error::Unauthenticated { .. }
-                    | object_store::Error::NotSupported { .. }
-                    | object_store::Error::NotImplemented { .. }
-                    | object_store::Error::InvalidPath { .. }
-            ),
+            Self::Failed { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -132,23 +134,9 @@ impl StoreError {
             Self::Folder { source, .. } => {
                 matches!(source.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound)
             }
-            Self::Failed { source, .. } => {
-                matches!(source, object_store::Error::PermissionDenied { .. })
-                    || io_kind(source) == Some(std::io::ErrorKind::PermissionDenied)
-            }
+            Self::NoBucket { .. } => true,
+            Self::Failed { source, .. } => source.is_denied(),
             _ => false,
         }
     }
-}
-
-/// The kind of the I/O error at the root of a chain of causes.
-fn io_kind(error: &(dyn StdError + 'static)) -> Option<std::io::ErrorKind> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -44,7 +44,10 @@ pub(super) fn open(url: &StoreUrl, root: Option<&Path>, clock: Arc<dyn Clock>) -
         signing: Signing::File,
         prefix: url.prefix().to_owned(),
         rewrite,
+        // Files hold content and nothing else.
+        attributes: None,
         piece_size: PIECE_SIZE,
         cheap_reads: true,
+        pause: Arc::default(),
     })
 }

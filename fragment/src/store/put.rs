@@ -13,7 +13,7 @@ use bytes::Bytes;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::{ContentSum, Fragment};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectMeta, PutPayload, UploadPart};
+use object_store::{Attribute, Attributes, MultipartUpload, ObjectMeta, PutPayload, UploadPart};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
@@ -200,6 +200,7 @@ impl Store {
                 Ok::<_, Cause>(count)
             })?;
         let mut encoding = Encoding { reader, digest };
+        let attributes = attributes(fragment);
 
         let (next, first) = within(deadline, self.encode(encoding)).await??;
         encoding = next;
@@ -208,10 +209,10 @@ impl Store {
             // A short piece is the last one.
             encoding.check(fragment.sum)?;
             let size = first.len() as u64;
-            within(deadline, self.bucket.put(location, first)).await??;
+            within(deadline, self.bucket.put(location, first, &attributes)).await??;
             return Ok(size);
         }
-        let mut upload = within(deadline, self.bucket.put_multipart(location)).await??;
+        let mut upload = within(deadline, self.bucket.put_multipart(location, &attributes)).await??;
         let parts = self.upload_parts(encoding, first, fragment.sum, &mut *upload);
         match within(deadline, parts).await.and_then(|uploaded| uploaded) {
             Ok(size) => Ok(size),
@@ -292,6 +293,16 @@ impl<R> Encoding<R> {
         }
         Err(UploadFault::Content(format!("its SHA-1 is {found}, expected {expected}").into()))
     }
+}
+
+/// What a fragment's object is given besides its content.
+fn attributes(fragment: &Fragment) -> Attributes {
+    let mut attributes = Attributes::new();
+    if fragment.codec == Codec::GzipOffload {
+        // A store that is asked for plain content takes the codec off itself.
+        attributes.insert(Attribute::ContentEncoding, "gzip".into());
+    }
+    attributes
 }
 
 /// Why an upload failed.

@@ -249,7 +249,7 @@ impl FragmentReader {
             Fault::Read(error) => StoreError::Failed {
                 operation: Operation::Get,
                 object,
-                source: object_store::Error::Generic { store: "file", source: error.into() },
+                source: object_store::Error::Generic { store: "file", source: error.into() }.into(),
             },
             fault => StoreError::DataLoss { object, reason: fault.into() },
         }

@@ -185,14 +185,14 @@ async fn what_a_killed_upload_left_is_cleared_away() {
 #[tokio::test]
 async fn urls_for_others() {
     let fixture = Fixture::new();
-    let check = |store: &str, journal: &str, expected: &str| {
+    let check = async |store: &str, journal: &str, expected: &str| {
         let fragment = fragment(journal, 0, Codec::None, b"x");
-        let signed =
-            fixture.get(store).signed_url(&fragment, std::time::Duration::from_secs(60)).expect("a URL");
+        let ttl = std::time::Duration::from_secs(60);
+        let signed = fixture.get(store).signed_url(&fragment, ttl).await.expect("a URL");
         assert_eq!(signed, format!("{expected}{}", fragment.content_name()));
     };
-    check("file:///", "a/journal", "file:///a/journal/");
-    check("file:///base/", "a/journal", "file:///base/a/journal/");
-    check("file:///base/?find=a&replace=z", "a/journal", "file:///base/z/journal/");
-    check("file:///", "a/100%25", "file:///a/100%2525/");
+    check("file:///", "a/journal", "file:///a/journal/").await;
+    check("file:///base/", "a/journal", "file:///base/a/journal/").await;
+    check("file:///base/?find=a&replace=z", "a/journal", "file:///base/z/journal/").await;
+    check("file:///", "a/100%25", "file:///a/100%2525/").await;
 }

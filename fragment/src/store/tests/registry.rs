@@ -45,11 +45,11 @@ fn what_cannot_be_opened_says_why() {
         assert!(error.contains(expected), "{error}, expected {expected}");
     };
     let fixture = Fixture::new();
-    check(&fixture.stores, "s3://bucket/prefix/", "unsupported fragment store scheme: s3");
+    check(&fixture.stores, "s3://bucket/prefix/", "missing AWS region configuration for profile \"\"");
     check(
         &fixture.stores,
         "azure-ad://tenant/account/container/",
-        "unsupported fragment store scheme: azure-ad",
+        "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET must be set for azure-ad:// URLs",
     );
     check(
         &fixture.stores,
