@@ -24,4 +24,4 @@ mod snappy;
 mod tests;
 
 pub use decode::{DecodeError, Decoded, Decoder};
-pub use encode::{EncodeError, Encoder, EncodingReader};
+pub use encode::{EncodeError, Encoder, EncodingReader, grown_head};

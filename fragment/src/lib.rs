@@ -20,6 +20,8 @@
 pub mod codec;
 
 #[cfg(feature = "store")]
+pub mod ahead;
+#[cfg(feature = "store")]
 pub mod cover_set;
 #[cfg(feature = "store")]
 pub mod disk;
@@ -31,6 +33,8 @@ pub mod index;
 pub mod persister;
 #[cfg(feature = "store")]
 pub mod query;
+#[cfg(feature = "store")]
+pub mod retention;
 #[cfg(feature = "store")]
 pub mod spool;
 #[cfg(feature = "store")]

@@ -163,13 +163,15 @@ pub struct Left {
 pub struct Config {
     /// Attempts at a time.
     pub attempts: usize,
+    /// Of these, at journals with the same first store: one that hangs leaves places to others.
+    pub attempts_of_a_store: usize,
     /// Spools it takes on at most. More have to be offered again later.
     pub pending: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { attempts: 32, pending: 1 << 16 }
+        Self { attempts: 96, attempts_of_a_store: 32, pending: 1 << 16 }
     }
 }
 
@@ -218,6 +220,7 @@ impl PersisterHandle {
             is_storeless: false,
             since: Instant::now(),
             waits_until: None,
+            store: None,
         };
         match self.commands.try_send(Command::Submit(Box::new(job))) {
             Ok(()) => {

@@ -49,7 +49,7 @@ pub mod state;
 pub mod volume;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use content::Content;
 use digest::Digest;
@@ -105,6 +105,8 @@ pub struct Spool {
     stuck: bool,
     /// Its content file was written since a durable commit last rested on it.
     unsynced: bool,
+    /// Its part of what its log holds.
+    counted: u64,
 }
 
 /// What a turn may change, and a failed one restores.

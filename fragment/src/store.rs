@@ -50,7 +50,7 @@ use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -212,6 +212,18 @@ impl Stores {
         drop(open);
         self.opened.notify_one();
         Ok(opened)
+    }
+
+    /// What is known of the health of a store that is open. It opens none, and never blocks.
+    #[must_use]
+    pub fn known_health(&self, url: &StoreUrl) -> Option<Health> {
+        self.open.lock().stores.get(url).map(|store| store.health())
+    }
+
+    /// Waits until another piece may be encoded.
+    pub async fn encode_permit(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed, so it always grants.
+        Arc::clone(&self.shared.encodes).acquire_owned().await.ok()
     }
 
     /// The stores which are open (`gazette_store_active` is their number), for who exports their counters.

@@ -10,6 +10,12 @@ use flate2::write::GzEncoder;
 use snap::write::FrameEncoder;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
+/// The length of content that may still grow. No content is as long.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What a Zstandard frame begins with whose length was not known: magic, descriptor, window.
+const ZSTD_HEAD: u64 = 6;
+
 /// Content read at a time, in bytes.
 const READ_SIZE: usize = 128 << 10;
 
@@ -79,11 +85,40 @@ impl Encoder {
                 Form::Gzip(GzEncoder::new(Vec::new(), Compression::default()))
             }
             Codec::Zstandard => {
-                Form::Zstandard(zstd_encoder(length).map_err(|source| EncodeError::Codec { codec, source })?)
+                let known = (length != UNKNOWN).then_some(length);
+                Form::Zstandard(zstd_encoder(known).map_err(|source| EncodeError::Codec { codec, source })?)
             }
             Codec::Snappy => Form::Snappy(Box::new(FrameEncoder::new(Vec::new()))),
         };
         Ok(Self { codec, form, length, written: 0 })
+    }
+
+    /// An encoder of content that may still grow, and whose length is known when it ends.
+    ///
+    /// # Errors
+    /// The codec cannot be set up.
+    pub fn growing(codec: Codec) -> Result<Self, EncodeError> {
+        Self::new(codec, UNKNOWN)
+    }
+
+    /// Bytes that an encoder of content that may still grow holds in memory, at most and about.
+    #[must_use]
+    pub const fn memory(codec: Codec) -> u64 {
+        match codec {
+            Codec::None => 128 << 10,
+            Codec::Gzip | Codec::GzipOffload => 512 << 10,
+            Codec::Snappy => 256 << 10,
+            Codec::Zstandard => 4 << 20,
+        }
+    }
+
+    /// Ends content that grew up to here, and takes the rest of its object.
+    ///
+    /// # Errors
+    /// The codec fails.
+    pub fn finish_grown(mut self) -> Result<Bytes, EncodeError> {
+        self.length = self.written;
+        self.finish()
     }
 
     /// Encodes more content.
@@ -149,12 +184,26 @@ impl Encoder {
     }
 }
 
-fn zstd_encoder(length: u64) -> io::Result<ZstdEncoder<'static, Vec<u8>>> {
+fn zstd_encoder(length: Option<u64>) -> io::Result<ZstdEncoder<'static, Vec<u8>>> {
     let mut encoder = ZstdEncoder::new(Vec::new(), 0)?;
     // Readers size their buffers by it, and a frame of another length cannot be finished.
-    encoder.set_pledged_src_size(Some(length))?;
+    encoder.set_pledged_src_size(length)?;
     encoder.include_checksum(true)?;
     Ok(encoder)
+}
+
+/// The head of an object that grew to a length. Its first bytes are those that the encoder gave out first; how many of them this
+/// replaces, and by what. A Zstandard frame then says how long it is, as if that had been known when it was begun.
+#[must_use]
+pub fn grown_head(codec: Codec, first: &[u8], length: u64) -> (u64, Vec<u8>) {
+    // The descriptor says: a checksum, a window, no dictionary and no length.
+    let [0x28, 0xb5, 0x2f, 0xfd, 0x04, window, ..] = first else { return (0, Vec::new()) };
+    if codec != Codec::Zstandard {
+        return (0, Vec::new());
+    }
+    let mut head = vec![0x28, 0xb5, 0x2f, 0xfd, 0x04 | 0xc0, *window];
+    head.extend_from_slice(&length.to_le_bytes());
+    (ZSTD_HEAD, head)
 }
 
 /// Encodes what a function reads, a piece of the object at a time, in constant memory.

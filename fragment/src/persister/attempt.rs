@@ -1,6 +1,7 @@
 //! One attempt at persisting one spool.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use courant_proto::fragment::Fragment;
 use courant_proto::spec::JournalSpec;
@@ -9,6 +10,7 @@ use courant_proto::template::{Context, PathTemplate};
 use courant_proto::time::Timestamp;
 
 use super::{CompletedSpool, Journal};
+use crate::ahead::Ahead;
 use crate::store::{PutOutcome, StoreError, Stores};
 
 /// What an attempt needs.
@@ -17,6 +19,8 @@ pub(super) struct Attempt {
     pub(super) stores: Arc<Stores>,
     /// The spool's journal, as it is now.
     pub(super) journal: Option<Journal>,
+    /// Where the spool may be encoded by now.
+    pub(super) ahead: Option<Ahead>,
     /// While exiting, a store that refuses us is no reason to leave content behind: the next one is tried.
     pub(super) is_exiting: bool,
 }
@@ -32,7 +36,7 @@ pub(super) enum Outcome {
 
 impl Attempt {
     pub(super) async fn run(self, spool: &CompletedSpool) -> Outcome {
-        let Some(journal) = self.journal else { return Outcome::JournalGone };
+        let Some(journal) = &self.journal else { return Outcome::JournalGone };
         let spec = &journal.spec;
         let fragment = match fragment(spool, spec) {
             Ok(fragment) => fragment,
@@ -40,7 +44,7 @@ impl Attempt {
         };
         let mut failure = None;
         for url in &spec.fragment.stores {
-            let error = match put(&self.stores, url, &fragment, spool).await {
+            let error = match self.put(url, &fragment, spool).await {
                 Ok(outcome) => {
                     let was_there = matches!(outcome, PutOutcome::AlreadyThere { .. });
                     return Outcome::Stored { fragment: outcome.into_fragment(), was_there };
@@ -54,6 +58,35 @@ impl Attempt {
             }
         }
         failure.map_or(Outcome::NoStores, Outcome::Failed)
+    }
+
+    async fn put(
+        &self,
+        url: &StoreUrl,
+        fragment: &Fragment,
+        spool: &CompletedSpool,
+    ) -> Result<PutOutcome, StoreError> {
+        // Opening a store may ask the file system.
+        let opened = {
+            let (stores, url) = (Arc::clone(&self.stores), url.clone());
+            tokio::task::spawn_blocking(move || stores.get(&url)).await
+        };
+        let store =
+            opened.map_err(|error| StoreError::Unusable { store: url.clone(), reason: error.to_string() })??;
+        if let Some(ahead) = &self.ahead
+            && let Some(encoded) = ahead.finish(spool.id, spool.length(), spool.sum, &spool.content).await
+        {
+            let length = encoded.length();
+            let put = store
+                .put_encoded(fragment, length, move |position, buffer| encoded.read_at(position, buffer))
+                .await;
+            if matches!(put, Ok(PutOutcome::Stored { .. })) {
+                ahead.counters().used.fetch_add(1, Ordering::Relaxed);
+            }
+            return put;
+        }
+        let content = Arc::clone(&spool.content);
+        store.put(fragment, move |position, buffer| content(position, buffer)).await
     }
 }
 
@@ -81,19 +114,3 @@ fn fragment(spool: &CompletedSpool, spec: &JournalSpec) -> Result<Fragment, Stri
     })
 }
 
-async fn put(
-    stores: &Arc<Stores>,
-    url: &StoreUrl,
-    fragment: &Fragment,
-    spool: &CompletedSpool,
-) -> Result<PutOutcome, StoreError> {
-    // Opening a store may ask the file system.
-    let opened = {
-        let (stores, url) = (Arc::clone(stores), url.clone());
-        tokio::task::spawn_blocking(move || stores.get(&url)).await
-    };
-    let store =
-        opened.map_err(|error| StoreError::Unusable { store: url.clone(), reason: error.to_string() })??;
-    let content = Arc::clone(&spool.content);
-    store.put(fragment, move |position, buffer| content(position, buffer)).await
-}

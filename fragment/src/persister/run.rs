@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempt, Outcome};
 use super::work::{Job, Work};
 use super::{Command, CompletedSpool, Config, Journals, Left, PersisterCounters, PersisterHandle, Report};
+use crate::ahead::Ahead;
 use crate::store::{Backoff, Stores};
 
-/// Delays after failures.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(5 * 60) };
+/// Delays after failures. However long a store was away, what waits for it is attempted within a minute of its return.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(40) };
 /// The same, while draining.
 const BACKOFF_DRAINING: Backoff =
     Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
@@ -41,6 +42,7 @@ pub struct Persister {
     commands: mpsc::Receiver<Command>,
     counters: Arc<PersisterCounters>,
     remains: Arc<Mutex<Vec<Left>>>,
+    ahead: Option<Ahead>,
 }
 
 impl Persister {
@@ -64,7 +66,13 @@ impl Persister {
             pending_max: config.pending.max(1),
         };
         let rng = Mutex::new(rng);
-        (Self { config, stores, journals, clock, rng, commands, counters, remains }, handle)
+        (Self { config, stores, journals, clock, rng, commands, counters, remains, ahead: None }, handle)
+    }
+
+    /// Uploads what was encoded ahead, where there is such.
+    #[must_use]
+    pub fn with_ahead(self, ahead: Ahead) -> Self {
+        Self { ahead: Some(ahead), ..self }
     }
 
     /// Persists what is submitted, until cancelled or until every handle is gone. Attempts that are under way
@@ -145,9 +153,14 @@ impl Persister {
                 self.queue(work, job, now);
                 continue;
             }
+            let journal = self.journals.look_up(&job.spool.identity);
+            let first = journal.as_ref().and_then(|journal| journal.spec.fragment.stores.first());
+            // A store that hangs must not take all places: others go on.
+            let Some(job) = work.admit(job, first, self.config.attempts_of_a_store) else { continue };
             let attempt = Attempt {
                 stores: Arc::clone(&self.stores),
-                journal: self.journals.look_up(&job.spool.identity),
+                journal,
+                ahead: self.ahead.clone(),
                 is_exiting: work.is_draining(),
             };
             let (spool, reports) = (job.spool.clone(), job.reports.clone());
@@ -173,7 +186,7 @@ impl Persister {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), Outcome::Failed(format!("its attempt ended early: {error}"))),
         };
-        let Some(mut job) = work.attempted.remove(&id) else { return };
+        let Some(mut job) = work.take_attempted(id) else { return };
         let spool = &job.spool;
         match outcome {
             Outcome::Stored { fragment, was_there } => {

@@ -1,8 +1,9 @@
 //! What a running persister has in hand: spools in line, spools being attempted, and a drain to be answered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use courant_proto::store::StoreUrl;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub(super) since: Instant,
     /// The primary is expected to store it until then, unless that becomes us.
     pub(super) waits_until: Option<Instant>,
+    /// The store at which it is being attempted.
+    pub(super) store: Option<StoreUrl>,
 }
 
 impl Job {
@@ -48,6 +51,10 @@ pub(super) struct Work {
     pub(super) queue: Queue<Instant, Job>,
     pub(super) running: JoinSet<Outcome>,
     pub(super) attempted: HashMap<Id, Job>,
+    /// How many are being attempted at each store.
+    stores: HashMap<StoreUrl, usize>,
+    /// What is due, and waits for a place at its store.
+    held: HashMap<StoreUrl, VecDeque<Job>>,
     /// Since there is a drain, its deadline; the earliest, should there be several.
     deadline: Option<Instant>,
     /// Drains which were not answered.
@@ -77,9 +84,48 @@ impl Work {
         self.replies.push(reply);
     }
 
-    /// Takes back what was being attempted.
+    /// Gives a spool that is due a place at its journal's first store; where there is none it waits for one.
+    pub(super) fn admit(&mut self, mut job: Job, store: Option<&StoreUrl>, most: usize) -> Option<Job> {
+        job.store = store.cloned();
+        let Some(store) = store else { return Some(job) };
+        let running = self.stores.entry(store.clone()).or_default();
+        if *running < most.max(1) {
+            *running += 1;
+            return Some(job);
+        }
+        self.held.entry(store.clone()).or_default().push_back(job);
+        None
+    }
+
+    /// Takes out a spool whose attempt has ended; the next one that waits for its place is due.
+    pub(super) fn take_attempted(&mut self, id: Id) -> Option<Job> {
+        let mut job = self.attempted.remove(&id)?;
+        if let Some(store) = job.store.take() {
+            if let Some(running) = self.stores.get_mut(&store) {
+                *running -= 1;
+                if *running == 0 {
+                    self.stores.remove(&store);
+                }
+            }
+            if let Some(held) = self.held.get_mut(&store) {
+                if let Some(next) = held.pop_front() {
+                    self.queue.push(Instant::now(), next);
+                }
+                if held.is_empty() {
+                    self.held.remove(&store);
+                }
+            }
+        }
+        Some(job)
+    }
+
+    /// Takes back what was being attempted, and what waited for a place.
     pub(super) fn give_up(&mut self) {
         self.is_over = true;
+        self.stores.clear();
+        for job in self.held.drain().flat_map(|(_, held)| held) {
+            self.queue.push(Instant::now(), job);
+        }
         for (_, mut job) in self.attempted.drain() {
             job.reason = format!("an attempt was given up at the deadline ({})", job.reason);
             self.queue.push(Instant::now(), job);
@@ -95,9 +141,14 @@ impl Work {
         }
     }
 
+    /// What is not being attempted.
+    fn waiting(&self) -> impl Iterator<Item = &Job> {
+        self.queue.iter().chain(self.held.values().flatten())
+    }
+
     /// What is in line, by journal and offset.
     pub(super) fn left(&self) -> Vec<Left> {
-        let mut left: Vec<Left> = self.queue.iter().map(Job::left).collect();
+        let mut left: Vec<Left> = self.waiting().map(Job::left).collect();
         left.sort_by(|one, other| {
             (&one.identity.journal, one.begin).cmp(&(&other.identity.journal, other.begin))
         });
@@ -112,7 +163,7 @@ impl Work {
             return;
         }
         self.oldest_observed = Some(now);
-        let oldest = self.queue.iter().chain(self.attempted.values()).map(|job| job.since).min();
+        let oldest = self.waiting().chain(self.attempted.values()).map(|job| job.since).min();
         counters.observe_oldest(oldest.map_or(Duration::ZERO, |since| now.duration_since(since)));
     }
 }

@@ -58,6 +58,8 @@ pub struct SpoolLog {
     /// What the current turn took out of these.
     heads: Vec<SpoolId>,
     turn: u64,
+    /// Bytes of content in all its spools, as turns have written them.
+    held_bytes: u64,
     staging: Staging,
     changes: Vec<(SpoolId, Change)>,
     undo: Vec<(SpoolId, Undo)>,
@@ -170,6 +172,7 @@ impl SpoolLog {
             unwritten: Vec::new(),
             heads: Vec::new(),
             turn: 0,
+            held_bytes: 0,
             staging: Staging::default(),
             changes: Vec::new(),
             undo: Vec::new(),
@@ -200,7 +203,9 @@ impl SpoolLog {
         adopted
     }
 
-    fn adopt_spool(&mut self, spool: Spool) {
+    fn adopt_spool(&mut self, mut spool: Spool) {
+        spool.counted = spool.length();
+        self.held_bytes += spool.counted;
         match &spool.pin {
             None => self.unwritten.push(spool.id),
             Some(segment) => {
@@ -222,6 +227,11 @@ impl SpoolLog {
     /// The spools of this log, in no order.
     pub fn spools(&self) -> impl Iterator<Item = &Spool> {
         self.spools.values().map(|spool| &**spool)
+    }
+
+    /// Bytes of content in all spools of this log: what no store is known to have.
+    pub const fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// How many segments there are, of this log and of earlier processes.
@@ -412,6 +422,7 @@ impl Spool {
             turn: 0,
             stuck: false,
             unsynced: false,
+            counted: 0,
         }
     }
 

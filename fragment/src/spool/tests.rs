@@ -28,12 +28,12 @@ mod turns;
 
 const CLUSTER: ClusterId = ClusterId(0xc0);
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     PathBuf::from("/data/spools")
 }
 
 /// Everything small, so that a few kilobytes walk through all of it.
-fn small() -> Layout {
+pub(crate) fn small() -> Layout {
     Layout {
         segment_bytes: 6 << 10,
         segments: 2,
@@ -45,7 +45,7 @@ fn small() -> Layout {
     }
 }
 
-fn find(disk: &MemoryDisk, layout: Layout) -> Recovery {
+pub(crate) fn find(disk: &MemoryDisk, layout: Layout) -> Recovery {
     recover(Arc::new(disk.clone()), &folder(), CLUSTER, layout).expect("recovery")
 }
 
@@ -57,21 +57,21 @@ fn at(offset: u64) -> Offset {
     Offset::new(offset.cast_signed()).expect("an offset")
 }
 
-fn registers(value: u64) -> Registers {
+pub(crate) fn registers(value: u64) -> Registers {
     Registers::new(LabelSet::from_pairs([("fence", value.to_string())]).expect("labels"))
 }
 
-fn opening(journal: usize, epoch: u64, begin: u64, registers: Registers) -> Opening {
+pub(crate) fn opening(journal: usize, epoch: u64, begin: u64, registers: Registers) -> Opening {
     let identity = Identity { journal: name(journal), create_revision: 5, epoch };
     Opening { identity, begin: at(begin), codec: Codec::Gzip, registers }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_secs(1_000)
 }
 
 /// Content that differs at each offset, journal and turn.
-fn content(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn content(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -102,11 +102,11 @@ fn read(spool_content: &Arc<Content>) -> Result<Vec<u8>, Error> {
     Ok(whole)
 }
 
-fn sum(bytes: &[u8]) -> [u8; 20] {
+pub(crate) fn sum(bytes: &[u8]) -> [u8; 20] {
     if bytes.is_empty() { [0; 20] } else { sha1::Sha1::digest(bytes).into() }
 }
 
-fn commit(log: &mut SpoolLog, spool: SpoolId, bytes: &[u8]) {
+pub(crate) fn commit(log: &mut SpoolLog, spool: SpoolId, bytes: &[u8]) {
     let mut turn = log.turn();
     stage(&mut turn, spool, bytes).expect("staged");
     turn.write().expect("written");

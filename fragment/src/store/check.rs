@@ -23,13 +23,15 @@ const PROBE_CONTENT: &[u8] = b"gazette-delete-probe\n";
 const LIMIT: Duration = Duration::from_secs(60);
 /// The URL of a check is valid for so long.
 const SIGNED_FOR: Duration = Duration::from_secs(5 * 60);
+/// A check of a store that failed the one before may take so long: it is asked again soon.
+const LIMIT_FAILING: Duration = Duration::from_secs(15);
 
 impl Store {
     /// Checks now and on schedule, until cancelled or until nobody uses the store.
     pub(super) async fn check_for_ever(&self, cancel: CancellationToken) {
         loop {
             let check = tokio::select! {
-                check = self.check() => check,
+                check = self.check_within(if self.health().failures > 1 { LIMIT_FAILING } else { LIMIT }) => check,
                 () = self.unused.cancelled() => break,
                 () = cancel.cancelled() => break,
             };
@@ -55,9 +57,13 @@ impl Store {
     /// # Errors
     /// The step that failed, and why, as operators know it from elsewhere.
     pub async fn check(&self) -> Result<(), String> {
-        match tokio::time::timeout(LIMIT, self.check_steps()).await {
+        self.check_within(LIMIT).await
+    }
+
+    async fn check_within(&self, limit: Duration) -> Result<(), String> {
+        match tokio::time::timeout(limit, self.check_steps()).await {
             Ok(result) => result,
-            Err(_) => Err(format!("health check took longer than {LIMIT:?}")),
+            Err(_) => Err(format!("health check took longer than {limit:?}")),
         }
     }
 

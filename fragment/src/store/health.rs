@@ -50,6 +50,15 @@ impl Health {
         }
     }
 
+    /// What its newest check failed on; none if it succeeded, or there is none.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        match &self.status {
+            HealthStatus::Failed(reason) => Some(reason),
+            HealthStatus::Unchecked | HealthStatus::Healthy | HealthStatus::Stopped => None,
+        }
+    }
+
     /// Why appends to journals of this store must wait; none if they need not. A store that has worked before
     /// is trusted to work again: spools keep what is written until then, and one failed check stops nobody.
     #[must_use]
@@ -79,8 +88,8 @@ pub fn next_check(failures: u32, random: f64) -> Duration {
         1 => Duration::ZERO,
         2 => Duration::from_millis(100),
         3 | 4 => Duration::from_secs(1),
-        5 | 6 => Duration::from_secs(10),
-        _ => Duration::from_secs(100),
+        // Whoever waits for the store to come back waits no longer than this.
+        _ => Duration::from_secs(10),
     };
     jittered(delay, JITTER, random)
 }
@@ -103,8 +112,8 @@ mod tests {
         check(4, 1_000);
         check(5, 10_000);
         check(6, 10_000);
-        check(7, 100_000);
-        check(u32::MAX, 100_000);
+        check(7, 10_000);
+        check(u32::MAX, 10_000);
     }
 
     #[test]

@@ -54,6 +54,17 @@ impl PutOutcome {
     }
 }
 
+/// Where the bytes of an object come from.
+struct Source<R> {
+    /// How what is read has still to be encoded.
+    codec: Codec,
+    length: u64,
+    /// The digest of what is read, unless that was checked before.
+    sum: Option<ContentSum>,
+    attributes: Attributes,
+    read: R,
+}
+
 /// Encodes and digests at once.
 struct Encoding<R> {
     reader: R,
@@ -74,6 +85,42 @@ impl Store {
     where
         R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
     {
+        let object = Source {
+            codec: fragment.codec,
+            length: fragment.length(),
+            sum: Some(fragment.sum),
+            attributes: attributes(fragment),
+            read,
+        };
+        self.put_from(fragment, object).await
+    }
+
+    /// Puts a fragment whose object was encoded before, with its content's digest checked. `read` yields the object's bytes.
+    ///
+    /// # Errors
+    /// The store fails, or the object cannot be read.
+    pub async fn put_encoded<R>(
+        self: &Arc<Self>,
+        fragment: &Fragment,
+        length: u64,
+        read: R,
+    ) -> Result<PutOutcome, StoreError>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
+        let attributes = attributes(fragment);
+        let object = Source { codec: Codec::None, length, sum: None, attributes, read };
+        self.put_from(fragment, object).await
+    }
+
+    async fn put_from<R>(
+        self: &Arc<Self>,
+        fragment: &Fragment,
+        object: Source<R>,
+    ) -> Result<PutOutcome, StoreError>
+    where
+        R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
+    {
         let location = self.locate(fragment)?;
         let deadline = Instant::now() + self.shared.config.put_limit;
         // Never closed, so it always grants.
@@ -82,7 +129,7 @@ impl Store {
             self.bucket.tidy(&location).await;
             return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });
         }
-        let size = match self.upload(fragment, &location, read, deadline).await {
+        let size = match self.upload(&location, object, deadline).await {
             Ok(size) => size,
             // Whoever was first clears away what lies beside the object, another's upload of the same bytes included.
             Err(error) => match self.find_whole(fragment, &location).await {
@@ -158,9 +205,8 @@ impl Store {
     /// Uploads, and tells the size of the object.
     async fn upload<R>(
         &self,
-        fragment: &Fragment,
         location: &Path,
-        read: R,
+        object: Source<R>,
         deadline: Instant,
     ) -> Result<u64, StoreError>
     where
@@ -168,7 +214,7 @@ impl Store {
     {
         let key = location.as_ref();
         let began = Instant::now();
-        let uploaded = self.upload_pieces(fragment, location, read, deadline).await;
+        let uploaded = self.upload_pieces(location, object, deadline).await;
         self.counters.attempted(Operation::Put, began.elapsed(), uploaded.is_ok());
         uploaded.map_err(|fault| match fault {
             UploadFault::Store(error) => self.fault(Operation::Put, key, error),
@@ -183,9 +229,8 @@ impl Store {
 
     async fn upload_pieces<R>(
         &self,
-        fragment: &Fragment,
         location: &Path,
-        mut read: R,
+        object: Source<R>,
         deadline: Instant,
     ) -> Result<u64, UploadFault>
     where
@@ -193,27 +238,27 @@ impl Store {
     {
         let digest = Arc::new(Mutex::new(Digest::new()));
         let digesting = Arc::clone(&digest);
+        let Source { codec, length, sum, attributes, mut read } = object;
         let reader =
-            EncodingReader::new(fragment.codec, fragment.length(), move |position, buffer: &mut [u8]| {
+            EncodingReader::new(codec, length, move |position, buffer: &mut [u8]| {
                 let count = read(position, buffer)?;
                 digesting.lock().update(&buffer[..count]);
                 Ok::<_, Cause>(count)
             })?;
         let mut encoding = Encoding { reader, digest };
-        let attributes = attributes(fragment);
 
         let (next, first) = within(deadline, self.encode(encoding)).await??;
         encoding = next;
         let first = first.unwrap_or_default();
         if first.len() < self.bucket.piece_size {
             // A short piece is the last one.
-            encoding.check(fragment.sum)?;
+            encoding.check(sum)?;
             let size = first.len() as u64;
             within(deadline, self.bucket.put(location, first, &attributes)).await??;
             return Ok(size);
         }
         let mut upload = within(deadline, self.bucket.put_multipart(location, &attributes)).await??;
-        let parts = self.upload_parts(encoding, first, fragment.sum, &mut *upload);
+        let parts = self.upload_parts(encoding, first, sum, &mut *upload);
         match within(deadline, parts).await.and_then(|uploaded| uploaded) {
             Ok(size) => Ok(size),
             Err(fault) => {
@@ -229,7 +274,7 @@ impl Store {
         &self,
         mut encoding: Encoding<EncodingReader<R>>,
         first: Bytes,
-        sum: ContentSum,
+        sum: Option<ContentSum>,
         upload: &mut dyn MultipartUpload,
     ) -> Result<u64, UploadFault>
     where
@@ -286,7 +331,8 @@ impl Store {
 
 impl<R> Encoding<R> {
     /// Checks that what was encoded is what the fragment says. Every byte was read by now.
-    fn check(&self, expected: ContentSum) -> Result<(), UploadFault> {
+    fn check(&self, expected: Option<ContentSum>) -> Result<(), UploadFault> {
+        let Some(expected) = expected else { return Ok(()) };
         let found = self.digest.lock().sum();
         if found == expected {
             return Ok(());

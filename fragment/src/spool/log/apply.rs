@@ -50,6 +50,7 @@ impl SpoolLog {
         for (id, change) in self.changes.drain(..) {
             if matches!(change, Change::Gone) {
                 if let Some(spool) = self.spools.remove(&id) {
+                    self.held_bytes -= spool.counted;
                     if let Some(segment) = &spool.pin {
                         segment.unpin();
                         unpinned = true;
@@ -61,6 +62,8 @@ impl SpoolLog {
                 continue;
             }
             let Some(spool) = self.spools.get_mut(&id) else { continue };
+            let length = spool.length();
+            self.held_bytes = self.held_bytes - std::mem::replace(&mut spool.counted, length) + length;
             let pins = matches!(change, Change::Pinned | Change::Carried { .. } | Change::Cut { .. });
             let segment = &own.segment;
             match change {

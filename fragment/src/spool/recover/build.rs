@@ -175,6 +175,7 @@ impl Builder<'_> {
             stuck: false,
             // Of an earlier process nobody knows.
             unsynced: replayed.in_file > 0,
+            counted: 0,
         })
     }
 }

@@ -200,6 +200,9 @@ impl World {
                 assert_eq!(open.end().get().cast_unsigned(), model.head());
             }
         }
+        for log in &self.logs {
+            assert_eq!(log.held_bytes(), log.spools().map(crate::spool::Spool::length).sum::<u64>());
+        }
         for (content, bytes) in &self.held {
             assert!(read(content).expect("readable") == *bytes, "who holds released content still reads it");
         }
