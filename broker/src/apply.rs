@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use crate::journal_space::SpaceMirror;
 use crate::transaction::commit::{commit, fault};
 use crate::transaction::{MOST_OPERATIONS, Transaction};
-use plan::{Change, Expect, Refusal, Target, check_durability, plan};
+use plan::{Change, Expect, Refusal, Target, check_durability, check_retention, plan};
 
 /// How often a request is planned anew because of journals that others created meanwhile.
 const MOST_ATTEMPTS: usize = 16;
@@ -93,6 +93,7 @@ async fn carry_out(
     refused: fn(&Refusal) -> tonic::Status,
 ) -> Result<Applied, tonic::Status> {
     let action = || format!("applying {} changes of journals", changes.len());
+    check_retention(changes).map_err(|refusal| refused(&refusal))?;
     check_durability(&mirror.snapshot(), changes, is_courant).map_err(|refusal| refused(&refusal))?;
     for _ in 0..MOST_ATTEMPTS {
         let transaction = planned(etcd, mirror, changes, refused).await?;
@@ -150,7 +151,7 @@ async fn catch_up(mirror: &SpaceMirror, revision: i64) -> Result<(), tonic::Stat
 /// A refusal that names the change of the request.
 fn of_many(refusal: &Refusal) -> tonic::Status {
     match refusal {
-        Refusal::ChangedTwice { .. } | Refusal::Unfit { .. } => {
+        Refusal::ChangedTwice { .. } | Refusal::Unfit { .. } | Refusal::Unlimited { .. } => {
             tonic::Status::invalid_argument(refusal.to_string())
         }
         Refusal::Nested { .. } | Refusal::Stranger { .. } => {
@@ -162,7 +163,10 @@ fn of_many(refusal: &Refusal) -> tonic::Status {
 /// A refusal of the only change there is, which nobody has numbered.
 fn of_one(refusal: &Refusal) -> tonic::Status {
     match refusal {
-        Refusal::ChangedTwice { .. } | Refusal::Unfit { .. } | Refusal::Stranger { .. } => of_many(refusal),
+        Refusal::ChangedTwice { .. }
+        | Refusal::Unfit { .. }
+        | Refusal::Unlimited { .. }
+        | Refusal::Stranger { .. } => of_many(refusal),
         Refusal::Nested { conflict, .. } => tonic::Status::failed_precondition(conflict.to_string()),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use courant_fragment::ahead::{self, Ahead};
 use courant_fragment::disk::DiskFile;
 use courant_fragment::persister::{PersisterHandle, Report};
 use courant_fragment::spool::log::Unsynced;
@@ -35,11 +36,13 @@ use crate::lineage::judge::Recovered;
 use crate::member::Member;
 use crate::peer::client::PeerClient;
 use crate::peers::Peers;
+use crate::quota::Quota;
 use crate::recovery;
 use crate::replica::Replica;
 use crate::replication::messages;
 use crate::replication::notes::RouteNotes;
 use crate::replication::sync::{self, Agreement};
+use crate::retention;
 
 /// Where a core sends work that may wait. Cloning shares it.
 #[derive(Clone)]
@@ -68,6 +71,10 @@ pub(crate) struct Background {
     pub(crate) notes: RouteNotes,
     /// Drawn for this process: numbers that it gives out are not those of the process before.
     pub(crate) seed: u64,
+    /// Open spools that are encoded while they grow.
+    pub(crate) ahead: Ahead,
+    /// How much may lie here that no store has yet.
+    pub(crate) quota: Quota,
     /// Bounds how many agreements are under way at once.
     pub(crate) agreements: Arc<Semaphore>,
 }
@@ -101,6 +108,22 @@ impl Background {
                     outcome.unwrap_or_else(|_| Err(Unhealthy("listing the stores panicked".to_owned())));
                 // A core that has stopped needs no listing.
                 let _ = cores.send(&journal, Command::Refreshed { replica, listed_at, outcome }).await;
+            },
+            &self.runtime,
+        );
+    }
+
+    /// Removes what has outlived a journal's retention, if brokers are to enforce that; then its stores are listed again.
+    pub(crate) fn enforce_retention(&self, replica: &Replica, listed: &[Fragment], listed_at: Timestamp) {
+        let Some(limit) = retention::enforced(&replica.spec()) else { return };
+        let (stores, cores) = (Arc::clone(&self.stores), self.cores.clone());
+        let (journal, listed) = (replica.journal.clone(), listed.to_vec());
+        self.tasks.spawn_on(
+            async move {
+                if retention::enforce(&stores, &journal, &listed, limit, listed_at).await > 0 {
+                    // A core that has stopped needs no listing.
+                    let _ = cores.send(&journal, Command::Refresh { journal: journal.clone() }).await;
+                }
             },
             &self.runtime,
         );
@@ -279,6 +302,27 @@ impl Background {
                 };
                 // A core that has stopped has told everybody that nothing is known.
                 let _ = cores.send_to(core, Command::Synced { outcome }).await;
+            },
+            &self.runtime,
+        );
+    }
+
+    /// Encodes what a spool has grown by, between the uploads that want the processors too.
+    pub(crate) fn encode_ahead(&self, task: ahead::Task) {
+        let stores = Arc::clone(&self.stores);
+        self.tasks.spawn_on(
+            async move {
+                let mut next = Some(task);
+                while let Some(task) = next {
+                    let permit = stores.encode_permit().await;
+                    // One that panicked has given its place back, and is encoded when it is uploaded.
+                    next = tokio::task::spawn_blocking(move || {
+                        let _permit = permit;
+                        task.run()
+                    })
+                    .await
+                    .unwrap_or_default();
+                }
             },
             &self.runtime,
         );

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use courant_fragment::ahead::{self, Ahead};
 use courant_fragment::disk::Disk;
 use courant_fragment::persister::{self, Journal, Journals, Left as Unpersisted, Persister, PersisterHandle};
 use courant_fragment::spool::log::SpoolLog;
@@ -42,6 +43,7 @@ use crate::member::{Join, Member, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
 use crate::peers::{Introduction, Peers};
+use crate::quota::{self, Quota};
 use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
 use crate::replication::notes::RouteNotes;
@@ -162,6 +164,11 @@ impl Broker {
         let log = log.forgetting(&judged);
         let log_number = recovery::log_number(&*disk, &config.spools, &log, seed)?;
 
+        let limit = match config.spool_quota {
+            Some(limit) => limit,
+            None => quota::default_limit(&*disk, &config.spools)?,
+        };
+        let quota = Quota::new(config.id.clone(), limit, config.cores.max(1));
         let tasks = TaskTracker::new();
         let metrics = Metrics::new(registry);
         let (cores, mailboxes) = Cores::new(config.cores);
@@ -173,7 +180,11 @@ impl Broker {
             Arc::clone(&clock),
             StdRng::seed_from_u64(seed),
         );
+        let ahead = Ahead::new(ahead::Config::default(), Arc::clone(&disk), config.spools.clone());
+        let persister_task = persister_task.with_ahead(ahead.clone());
+        metrics::register_ahead(registry, Arc::clone(ahead.counters()));
         metrics::register_counters(registry, Arc::clone(&stores), Arc::clone(persister.counters()));
+        metrics::register_quota(registry, quota.clone(), Arc::clone(&clock));
         let introduction = Introduction {
             etcd: etcd.clone(),
             root: Arc::clone(&root),
@@ -205,6 +216,8 @@ impl Broker {
             presence: presence.clone(),
             notes,
             seed,
+            ahead,
+            quota: quota.clone(),
             agreements: Arc::new(Semaphore::new(MOST_AGREEMENTS)),
         };
         let core_tasks = mailboxes
@@ -234,6 +247,7 @@ impl Broker {
             budget,
             metrics,
             peers,
+            quota,
             log_number,
             closing: CancellationToken::new(),
         });

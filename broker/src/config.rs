@@ -31,6 +31,9 @@ pub struct Config {
     pub min_append_rate: i64,
     /// Bytes of content that one append may have. It is committed in one piece, and a core must not be held up for long by it.
     pub max_append_bytes: u64,
+    /// Bytes that spools may hold which no store has yet; zero has no end. None: three quarters of what the file system of the spools has
+    /// free when the broker starts, what they hold by then included.
+    pub spool_quota: Option<u64>,
     /// Bytes that all appends together may hold in memory while they are received.
     pub append_memory: u64,
     /// Creates journals on their first append from this spec, whose name is ignored.
@@ -58,6 +61,7 @@ impl Config {
             max_append_rate: 0,
             min_append_rate: 65_536,
             max_append_bytes: 1 << 30,
+            spool_quota: None,
             append_memory: 256 << 20,
             auto_create: None,
             settle: Duration::from_secs(5),

@@ -11,10 +11,12 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use courant_fragment::ahead::AheadCounters;
 use courant_fragment::persister::PersisterCounters;
 use courant_fragment::store::Stores;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
+use courant_proto::time::Clock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,6 +25,8 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use calls::{Call, Operation};
 pub(crate) use commits::Commits;
+
+use crate::quota::Quota;
 
 /// The label of figures that are kept per journal.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -140,6 +144,16 @@ pub(crate) fn register_counters(
 ) {
     registry.register_collector(Box::new(collect::StoreMetrics(stores)));
     registry.register_collector(Box::new(collect::PersisterMetrics(persister)));
+}
+
+/// Exports what is encoded ahead of uploads.
+pub(crate) fn register_ahead(registry: &mut Registry, ahead: Arc<AheadCounters>) {
+    registry.register_collector(Box::new(collect::AheadMetrics(ahead)));
+}
+
+/// Exports how much lies in spools that no store has yet, and how much may.
+pub(crate) fn register_quota(registry: &mut Registry, quota: Quota, clock: Arc<dyn Clock>) {
+    registry.register_collector(Box::new(collect::QuotaMetrics { quota, clock }));
 }
 
 /// Sets a write head.

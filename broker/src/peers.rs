@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use courant_keyspace::{Config, Error as KeyspaceError, Feed, Mirror};
@@ -42,6 +43,8 @@ pub(crate) struct View {
     pub(crate) courant: BTreeMap<ProcessId, String>,
     /// Who cannot be reached, and by whom.
     pub(crate) suspected: BTreeSet<Suspicion>,
+    /// Members whose spools hold as much as they may.
+    pub(crate) without_room: BTreeSet<ProcessId>,
 }
 
 /// A handle on what is known of the other brokers. Cheap to clone.
@@ -55,6 +58,8 @@ struct Inner {
     /// Whom this process cannot reach, and until when that is said.
     reports: Mutex<BTreeMap<ProcessId, Instant>>,
     reported: Notify,
+    /// Our own spools hold as much as they may.
+    is_without_room: AtomicBool,
 }
 
 /// What the peers of a broker are known by.
@@ -99,8 +104,10 @@ impl Peers {
             view: watch::Sender::default(),
             reports: Mutex::default(),
             reported: Notify::new(),
+            is_without_room: AtomicBool::new(false),
         }));
-        let presence = Presence { version: env!("CARGO_PKG_VERSION").to_owned(), instance };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let presence = Presence { version, instance, is_without_room: false };
         let keeper = Keeper {
             peers: peers.clone(),
             etcd,
@@ -121,6 +128,22 @@ impl Peers {
     /// Whether a member is a broker of this kind. Of one that has just come this may not be known yet.
     pub(crate) fn is_courant(&self, id: &ProcessId) -> bool {
         *id == self.0.me || self.0.view.borrow().courant.contains_key(id)
+    }
+
+    /// Tells the others whether our spools have room. From any thread.
+    pub(crate) fn tell_room(&self, has_room: bool) {
+        self.0.is_without_room.store(!has_room, Ordering::Relaxed);
+        self.0.reported.notify_one();
+    }
+
+    /// Whether any member has told that its spools have no room.
+    pub(crate) fn any_without_room(&self) -> bool {
+        !self.0.view.borrow().without_room.is_empty()
+    }
+
+    /// Whether a member has told so.
+    pub(crate) fn is_without_room(&self, id: &ProcessId) -> bool {
+        self.0.view.borrow().without_room.contains(id)
     }
 
     /// What is known now.

@@ -24,6 +24,7 @@ use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
 use crate::peers::Peers;
+use crate::quota::Quota;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::resolver::target::{self, Target};
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Calls to other brokers.
     pub(crate) peers: PeerClient,
+    /// How much may lie here that no store has yet.
+    pub(crate) quota: Quota,
     /// The number of this process's log, if all of it was recovered.
     pub(crate) log_number: Option<u64>,
     /// Ends streams that would otherwise wait for ever, when the broker stops.

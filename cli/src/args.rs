@@ -170,6 +170,9 @@ with one of them on its data folder it goes on by itself, and nothing is lost. W
 courant journals reset-head -l name=acme/orders/part-000\n  courant journals reset-head -l name=acme/orders/part-000 --accept-loss"
     )]
     ResetHead(ResetHeadArgs),
+    /// Remove stored fragments that have outlived their journals' retention
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
     /// Prove of journals that their brokers and stores hold all of them, and the same
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
@@ -179,6 +182,14 @@ courant journals reset-head -l name=acme/orders/part-000\n  courant journals res
     )]
     StoreHealth(StoreHealthArgs),
 }
+
+const PRUNE_EXAMPLES: &str = "\
+A fragment goes when its store got it longer ago than the journal's fragment.retention says. A retention of zero keeps everything, and
+the newest fragment of a journal always stays. Stores are reached from here, with the credentials of this environment.
+
+Examples:
+  courant journals prune -l prefix=acme/logs/ --dry-run
+  courant journals prune -l prefix=acme/logs/ --yes -o json | jq .bytes";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -419,6 +430,24 @@ pub(crate) struct AuditArgs {
     /// Compare what is listed, and read no content
     #[arg(long)]
     pub(crate) no_content: bool,
+    /// Form of the output
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Tell what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before anything is removed
+    #[arg(short = 'y', long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Folder that file:// stores lie in, as it is seen from here
+    #[arg(long, value_name = "DIR", env = "COURANT_FILE_ROOT")]
+    pub(crate) file_root: Option<PathBuf>,
     /// Form of the output
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Form,

@@ -15,6 +15,7 @@ mod audit;
 mod edit;
 mod fragments;
 mod list;
+mod prune;
 mod read;
 mod reset_head;
 mod store_health;
@@ -35,6 +36,7 @@ pub(crate) fn run(args: JournalsArgs) -> Result<ExitCode, Failure> {
             JournalsCommand::Read(args) => read::run(&session?, args).await,
             JournalsCommand::Append(args) => append::run(&session?, args).await,
             JournalsCommand::Fragments(args) => fragments::run(&session?, args).await,
+            JournalsCommand::Prune(args) => prune::run(&session?, args).await,
             JournalsCommand::Suspend(args) => suspend::run(&session?, args).await,
             JournalsCommand::ResetHead(args) => reset_head::run(&session?, args).await,
             JournalsCommand::Audit(args) => audit::run(&session?, args).await,

@@ -116,6 +116,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
     config.lease_ttl = args.lease_ttl;
     config.previous_lease = identity::previous_lease(&data)?;
     config.cores = args.cores;
+    config.spool_quota = args.spool_quota;
     config.auto_create =
         args.auto_create.then(|| default_spec::of(args.default_spec.as_ref())).transpose()?;
 

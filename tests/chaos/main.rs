@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use courant_tests::cluster::{Cluster, Plan};
-use courant_tests::exodus;
+use courant_tests::{drought, exodus};
 use courant_tests::trial::Fault;
 
 /// Nothing of what is waited for here takes that long.
@@ -33,6 +33,8 @@ enum What {
     Outages(Outages),
     /// Many journals, one broker killed: how long until all have their replicas, and how many were moved
     Exodus(Exodus),
+    /// The store is away for a while, under load: what is refused, and how long until all is stored
+    StoreOutage(StoreOutage),
 }
 
 /// Which cluster.
@@ -53,6 +55,9 @@ struct Shape {
     /// Journals that are appended to
     #[arg(long, default_value_t = 100)]
     journals: usize,
+    /// Bytes that each broker may hold which no store has, if that is not left to it
+    #[arg(long)]
+    spool_quota: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +100,24 @@ struct Outages {
 }
 
 #[derive(Debug, Args)]
+struct StoreOutage {
+    #[command(flatten)]
+    shape: Shape,
+    /// How long the store is away, like 90s, 10m or 2h
+    #[arg(long, default_value = "30m", value_parser = duration)]
+    down: Duration,
+    /// Appends in a second, to all journals together
+    #[arg(long, default_value_t = 20)]
+    rate: u32,
+    /// Bytes of an append
+    #[arg(long, default_value_t = 8 << 10)]
+    size: usize,
+    /// All must be stored so long after the store is back
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    within: Duration,
+}
+
+#[derive(Debug, Args)]
 struct Exodus {
     #[command(flatten)]
     shape: Shape,
@@ -122,7 +145,7 @@ fn fault(name: &str) -> Result<Fault, String> {
 impl Shape {
     async fn cluster(&self) -> Cluster {
         let lease_ttl = Duration::from_secs(self.lease_ttl);
-        let plan = Plan { brokers: self.brokers, zones: self.zones, lease_ttl };
+        let plan = Plan { brokers: self.brokers, zones: self.zones, lease_ttl, spool_quota: self.spool_quota };
         Cluster::start(plan).await.expect("an etcd is needed; COURANT_SKIP_ETCD=1 says that there is none")
     }
 }
@@ -132,6 +155,22 @@ async fn main() -> ExitCode {
     let sound = match Cli::parse().what {
         What::Run(run) => Box::pin(rounds::run(&run)).await,
         What::Outages(outages) => Box::pin(rounds::outages(&outages)).await,
+        What::StoreOutage(StoreOutage { shape, down, rate, size, within }) => {
+            let cluster = shape.cluster().await;
+            say(&format!("{} brokers are ready", shape.brokers));
+            let (journals, replicas, calm) = (shape.journals, shape.replicas, Duration::from_secs(15));
+            let plan = drought::Plan { journals, replicas, rate, size, calm, down, within };
+            match drought::run(&cluster, plan).await {
+                Ok(drought) => {
+                    say(&drought.to_string());
+                    drought.problems.is_empty()
+                }
+                Err(missing) => {
+                    say(&missing);
+                    false
+                }
+            }
+        }
         What::Exodus(Exodus { shape }) => {
             let mut cluster = shape.cluster().await;
             say(&format!("{} brokers are ready", shape.brokers));

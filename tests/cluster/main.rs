@@ -1,6 +1,7 @@
 //! Brokers in three zones on a real etcd, under load and faults: nothing that was acknowledged is lost, nothing is seen that is
 //! not there in the end, and whatever fails is over soon. `cargo run -p courant-tests --bin chaos -- run` is the long form.
 
+mod drought;
 mod faults;
 mod loss;
 

@@ -36,11 +36,13 @@ pub struct Plan {
     pub zones: usize,
     /// The time to live of their leases.
     pub lease_ttl: Duration,
+    /// Bytes that each may hold which no store has, if that is not left to it.
+    pub spool_quota: Option<u64>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { brokers: 5, zones: 3, lease_ttl: Duration::from_secs(4) }
+        Self { brokers: 5, zones: 3, lease_ttl: Duration::from_secs(4), spool_quota: None }
     }
 }
 
@@ -81,22 +83,27 @@ impl Cluster {
             let door = net.door(Party::Broker(index)).await;
             let root = store.path().to_str().expect("a path of text");
             let ttl = format!("{}s", plan.lease_ttl.as_secs());
-            let node = Node::prepared(&[
+            let quota = plan.spool_quota.map(|quota| quota.to_string());
+            let (etcd_url, advertised) = (to_etcd.url(), door.url());
+            let (id, zone) = (suffix(index), zone(index, plan.zones));
+            let mut flags = vec![
                 "--etcd",
-                &to_etcd.url(),
+                &etcd_url,
                 "--prefix",
                 PREFIX,
                 "--id",
-                &suffix(index),
+                &id,
                 "--zone",
-                &zone(index, plan.zones),
+                &zone,
                 "--advertise",
-                &door.url(),
+                &advertised,
                 "--file-root",
                 root,
                 "--lease-ttl",
                 &ttl,
-            ]);
+            ];
+            flags.extend(quota.iter().flat_map(|quota| ["--spool-quota", quota]));
+            let node = Node::prepared(&flags);
             members.push(Member { node, door, frozen: false });
             etcd_doors.push(to_etcd);
         }

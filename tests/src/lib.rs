@@ -24,6 +24,7 @@ pub mod access;
 pub mod checker;
 pub mod cluster;
 pub mod conditional;
+pub mod drought;
 pub mod etcd;
 pub mod exodus;
 pub mod history;

@@ -98,6 +98,22 @@ pub(crate) async fn append(
         if effective_replication(&spec, MOST_REPLICATION) > copies {
             return Ok(refusal(&located, Status::InsufficientJournalBrokers));
         }
+        if received.is_none()
+            && shared.quota.is_tight(&shared.presence)
+            && let Some(refused) = shared.quota.refusal(
+                &spec,
+                &located.resolution.header.route,
+                &shared.presence,
+                &shared.stores,
+            )
+        {
+            // Nothing of it is received, unless it asks for registers or suspension alone.
+            let next = requests.next().await;
+            if matches!(&next, Some(Ok(request)) if !request.content.is_empty()) {
+                return refused_with(refused.outcome(), &located);
+            }
+            requests = stream::iter(next).chain(requests).boxed();
+        }
         if received.is_none() {
             let terms = Terms {
                 rates: Rates::of(
@@ -145,14 +161,9 @@ pub(crate) async fn append(
                     store_health_error: String::new(),
                 });
             }
-            Outcome::Refused { status, registers, detail } => {
-                let mut response = refusal(&located, status);
-                response.registers = registers.map(|registers| registers.labels().into());
-                response.store_health_error = detail.unwrap_or_default();
-                return Ok(response);
+            refused @ (Outcome::Refused { .. } | Outcome::Broken(_) | Outcome::Fault(_)) => {
+                return refused_with(refused, &located);
             }
-            Outcome::Broken(text) => return Err(tonic::Status::unknown(text)),
-            Outcome::Fault(fault) => return Err(fault),
             Outcome::Resuspend { level, offset, content } => {
                 wants.min_revision = shared.resuspend(&name.name, Suspend { level, offset }).await?;
                 if level != SuspendLevel::None {
@@ -208,6 +219,23 @@ async fn resume_fully(
         .and_then(|item| item.spec.suspend.as_ref())
         .map_or(Offset::ZERO, |suspend| suspend.offset);
     shared.resuspend(journal, Suspend { level: SuspendLevel::None, offset }).await
+}
+
+/// The answer to an append of which nothing was kept.
+fn refused_with(refused: Outcome, located: &Located) -> Result<wire::AppendResponse, tonic::Status> {
+    match refused {
+        Outcome::Refused { status, registers, detail } => {
+            let mut response = refusal(located, status);
+            response.registers = registers.map(|registers| registers.labels().into());
+            response.store_health_error = detail.unwrap_or_default();
+            Ok(response)
+        }
+        Outcome::Broken(text) => Err(tonic::Status::unknown(text)),
+        Outcome::Fault(fault) => Err(fault),
+        outcome @ (Outcome::Committed { .. } | Outcome::Resuspend { .. } | Outcome::Moved { .. }) => {
+            Err(tonic::Status::internal(format!("an append came to {outcome:?} before it was asked")))
+        }
+    }
 }
 
 fn refusal(located: &Located, status: Status) -> wire::AppendResponse {

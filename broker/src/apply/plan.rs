@@ -17,6 +17,7 @@ use courant_proto::wire;
 
 use crate::durability::{self, LABEL, Level, Unfit};
 use crate::journal_space::Space;
+use crate::retention;
 use crate::transaction::{Guard, PutLease, Transaction, Write};
 
 /// One change of a request.
@@ -54,6 +55,8 @@ pub(crate) enum Refusal {
     Nested { index: usize, conflict: NestingConflict },
     /// A durability that does not exist, or that the spec leaves no way to.
     Unfit { index: usize, unfit: Unfit },
+    /// A retention that is none.
+    Unlimited { index: usize, unfit: retention::Unfit },
     /// A durability that a member of another make knows nothing of.
     Stranger { index: usize, member: ProcessId },
 }
@@ -91,6 +94,16 @@ impl Expect {
             Self::At(revision) => mod_revision == revision,
         }
     }
+}
+
+/// Checks what changes ask of retention.
+pub(crate) fn check_retention(changes: &[Change]) -> Result<(), Refusal> {
+    for (index, change) in changes.iter().enumerate() {
+        if let Target::Upsert(spec) = &change.to {
+            retention::check(spec).map_err(|unfit| Refusal::Unlimited { index, unfit })?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks what changes ask of durability. A journal that has a level already keeps it, whoever is a member by now.
@@ -244,6 +257,7 @@ impl fmt::Display for Refusal {
                  each journal); join them, or send one after the other"
             ),
             Self::Nested { index, conflict } => write!(f, "Changes[{index}].Upsert: {conflict}"),
+            Self::Unlimited { index, unfit } => write!(f, "Changes[{index}].Upsert.Labels: {unfit}"),
             Self::Unfit { index, unfit } => write!(f, "Changes[{index}].Upsert.Labels: {unfit}"),
             Self::Stranger { index, member } => write!(
                 f,

@@ -306,6 +306,7 @@ impl Core {
     }
 
     fn cut_one(&mut self, spool: SpoolId, at: Offset) -> Result<(), Error> {
+        self.background.ahead.forget(spool);
         for _ in 0..CUT_TRIES {
             let mut turn = self.log.turn();
             let cut = turn.cut(spool, at);

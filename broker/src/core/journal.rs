@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use courant_fragment::ahead;
 use courant_fragment::index::LocalExtent;
 use courant_fragment::spool::digest::Digest;
 use courant_fragment::spool::log::SpoolLog;
@@ -25,6 +26,7 @@ use super::veil::Veil;
 use crate::append::group::{Ask, Group, Known, Standing, Verdict};
 use crate::append::receive::Content;
 use crate::append::roll::OpenSpool;
+use crate::background::Background;
 use crate::replica::Replica;
 use crate::replication::local::{Held, OpenHead, Taking};
 
@@ -60,6 +62,8 @@ pub(super) struct Owned {
     /// What is in the log and not shown yet.
     pub(super) veil: Veil,
     pub(super) line: Line,
+    /// The spool that is encoded while it grows, and the length at which more of it is.
+    pub(super) ahead: (SpoolId, u64),
     /// What waits for the store, if anything does.
     pub(super) storing: Option<Box<Storing>>,
     /// The sync that covers all that was written of it, where that has to be on the disk.
@@ -112,6 +116,7 @@ impl Owned {
             pending: Vec::new(),
             veil: Veil::default(),
             line: Line::Idle,
+            ahead: (SpoolId(0), 0),
             storing: None,
             synced_by: 0,
             generation: 0,
@@ -177,6 +182,33 @@ impl Owned {
         for waiting in self.queue.drain(..) {
             // An asker that went away wants no answer.
             let _ = waiting.reply.send(outcome(waiting.content));
+        }
+    }
+
+    /// Has the open spool encoded up to what is committed, once that has grown by so much that it is worth it.
+    pub(super) fn encode_ahead(&mut self, open: &Spool, committed: Offset, background: &Background) {
+        let length = committed.distance_from(open.begin()).unwrap_or(0);
+        if length < ahead::LEAST || !self.place.is_primary {
+            return;
+        }
+        let (spool, next) = self.ahead;
+        if spool == open.id() && length < next {
+            return;
+        }
+        self.ahead = (open.id(), length + ahead::LEAST);
+        if let Some(task) = background.ahead.want(open.id(), open.content(), open.codec(), length) {
+            background.encode_ahead(task);
+        }
+    }
+
+    /// Answers all that waits with content. What asks for registers or suspension alone takes no room.
+    pub(super) fn answer_content(&mut self, outcome: impl Fn() -> Outcome) {
+        for waiting in mem::take(&mut self.queue) {
+            if waiting.ask.length > 0 {
+                let _ = waiting.reply.send(outcome());
+            } else {
+                self.queue.push_back(waiting);
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::background::Background;
 use crate::lineage::{Rolled, Sealing};
 use crate::metrics::{self, Metrics};
 use crate::replica::Replica;
+use crate::retention;
 
 /// Commands taken from the mailbox at once: one turn's worth.
 const DRAINED: usize = 4_096;
@@ -78,6 +79,8 @@ pub(super) struct State {
     pub(super) tokens: HashMap<JournalName, u64>,
     /// What waits for the disk.
     pub(super) syncs: Syncs<Owed>,
+    /// When the age of what the log holds was looked at last.
+    observed: Option<Instant>,
     /// Given out to agreements and generations. They begin somewhere else in every process: what was told by the one before counts for nothing.
     numbers: u64,
 }
@@ -129,6 +132,7 @@ impl Core {
             self.due();
             self.offer_backlog();
             self.turn();
+            self.count_held();
             self.sync();
             // Connections of this core come next: what they bring is one group of the turn after.
             tokio::task::yield_now().await;
@@ -149,6 +153,18 @@ impl Core {
         let until = self.state.wheel.next().map(|at| at.saturating_mul(1000).saturating_sub(now.millis()));
         let until = until.map_or(IDLE, |millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
         until.min(IDLE)
+    }
+
+    /// Tells the quota what the log holds by now; how old that is, now and then, as each spool is looked at.
+    fn count_held(&mut self) {
+        let held = self.log.held_bytes();
+        self.background.quota.hold(self.number, held, &self.background.presence);
+        let now = Instant::now();
+        if self.state.observed.is_none_or(|at| now.duration_since(at) >= IDLE) {
+            self.state.observed = Some(now);
+            let oldest = (held > 0).then(|| self.log.spools().filter_map(Spool::first_append).min());
+            self.background.quota.observe_oldest(self.number, oldest.flatten());
+        }
     }
 
     fn apply(&mut self, command: Command) {
@@ -229,8 +245,10 @@ impl Core {
                 Due::Flush => self.roll(&journal),
                 Due::Refresh => {
                     let Some(owned) = self.state.journals.get(&journal) else { continue };
+                    let enforces =
+                        owned.place.is_primary && retention::enforced(&owned.replica.spec()).is_some();
                     // A reader that waits holds the replica, as this core and the list of all replicas do.
-                    if owned.used || Arc::strong_count(&owned.replica) > 2 {
+                    if owned.used || enforces || Arc::strong_count(&owned.replica) > 2 {
                         self.refresh(&journal);
                     } else {
                         // It is listed when somebody uses it again.
@@ -290,6 +308,9 @@ impl Core {
         self.state.wheel.set(journal, Due::Refresh, now.secs().saturating_add(interval));
         match outcome {
             Ok(fragments) => {
+                if owned.place.is_primary {
+                    self.background.enforce_retention(&owned.replica, &fragments, listed_at);
+                }
                 owned.replica.index.replace_remote(fragments, listed_at);
                 self.state.make_ready(journal);
             }
@@ -350,6 +371,7 @@ impl Core {
                 }
             }
         }
+        self.background.ahead.forget(spool);
         self.state.released.push(spool);
     }
 
@@ -436,7 +458,11 @@ impl Core {
                     let gauge = owned.head.get_or_insert_with(|| self.metrics.write_head(journal));
                     metrics::set_head(gauge, end);
                     let is_open = owned.spool == Some(spool);
-                    let first = self.log.spool(spool).filter(|_| is_open).and_then(Spool::first_append);
+                    let open = self.log.spool(spool).filter(|_| is_open);
+                    if let Some(open) = open {
+                        owned.encode_ahead(open, end, &self.background);
+                    }
+                    let first = open.and_then(Spool::first_append);
                     let deadline = first.and_then(|first| roll::flush_deadline(first, &owned.replica.spec()));
                     if let Some(deadline) = deadline.filter(|_| end > begin)
                         && !self.state.wheel.has(journal, Due::Flush)

@@ -30,6 +30,7 @@ use super::wheel::Due;
 use crate::append::group::{self, Group, Turn};
 use crate::append::receive::Content;
 use crate::append::rpc::MOST_REPLICATION;
+use crate::background::Background;
 use crate::durability::Level;
 use crate::journal_space::effective_replication;
 use crate::metrics::Commits;
@@ -84,6 +85,7 @@ impl Core {
         let mut postponed = Vec::new();
         let mut agreements = Vec::new();
         let mut released = mem::take(&mut self.state.released);
+        let is_tight = self.background.quota.is_tight(&self.background.presence);
         let mut turn = self.log.turn();
         // One that the log does not know any more, or that may still grow, needs no release. What the disk refuses is
         // kept for a later turn: until then it holds the space that a full disk waits for.
@@ -109,6 +111,13 @@ impl Core {
                     self.state.wheel.set(journal, Due::Flush, now.secs().saturating_add(ROLL_AGAIN));
                 }
                 continue;
+            }
+            if is_tight {
+                let Background { quota, presence, stores, .. } = &self.background;
+                let spec = owned.replica.spec();
+                if let Some(refused) = quota.refusal(&spec, &owned.place.route, presence, stores) {
+                    owned.answer_content(|| refused.outcome());
+                }
             }
             if let Some(why) = self.state.syncs.failed().filter(|_| owned.level().is_fsync()) {
                 let refused =

@@ -9,13 +9,17 @@ use std::iter::zip;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use courant_fragment::ahead::AheadCounters;
 use courant_fragment::persister::PersisterCounters;
 use courant_fragment::store::{Histogram, Operation, Store, StoreCounters, Stores, StrayReason};
+use courant_proto::time::Clock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::quota::Quota;
 
 /// Metrics of the stores that are open.
 #[derive(Debug)]
@@ -24,6 +28,51 @@ pub(crate) struct StoreMetrics(pub(crate) Arc<Stores>);
 /// Metrics of a persister.
 #[derive(Debug)]
 pub(crate) struct PersisterMetrics(pub(crate) Arc<PersisterCounters>);
+
+/// Metrics of what is encoded ahead.
+#[derive(Debug)]
+pub(crate) struct AheadMetrics(pub(crate) Arc<AheadCounters>);
+
+impl Collector for AheadMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let ahead = &*self.0;
+        let totals = [
+            ("courant_ahead_content_bytes", "Bytes of open spools that were encoded ahead", &ahead.content_bytes),
+            ("courant_ahead_used", "Spools uploaded from what was encoded ahead", &ahead.used),
+            ("courant_ahead_given_up", "Spools that were not, or in vain, encoded ahead", &ahead.given_up),
+        ];
+        for (name, help, total) in totals {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(read(total)).encode(metric)?;
+        }
+        gauge(&mut encoder, "courant_ahead_spools", "Spools encoded ahead at present", level(&ahead.spools))?;
+        let help = "Bytes in scratch files of what is encoded ahead";
+        gauge(&mut encoder, "courant_ahead_scratch_bytes", help, level(&ahead.scratch_bytes))
+    }
+}
+
+/// What lies in spools that no store has yet.
+#[derive(Debug)]
+pub(crate) struct QuotaMetrics {
+    pub(crate) quota: Quota,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Collector for QuotaMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let value = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let help = "Bytes of content that no store is known to have, in open and closed spools";
+        gauge(&mut encoder, "courant_unpersisted_bytes", help, value(self.quota.held()))?;
+        let help = "For how long the oldest of them is here, in seconds, as of some seconds ago";
+        let oldest = self.quota.oldest_seconds(self.clock.now());
+        gauge(&mut encoder, "courant_unpersisted_oldest_seconds", help, value(oldest))?;
+        let help = "Bytes of content that spools may hold which no store has; zero is without end";
+        gauge(&mut encoder, "courant_spool_quota_bytes", help, value(self.quota.limit()))?;
+        let help = "Appends refused, or held up once, as the quota of spools was used up";
+        let refused = ConstCounter::new(self.quota.refused());
+        refused.encode(encoder.encode_descriptor("courant_spool_quota_refusals", help, None, MetricType::Counter)?)
+    }
+}
 
 impl Collector for StoreMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

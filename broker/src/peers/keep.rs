@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use courant_keyspace::{Error as KeyspaceError, Mirror, Revision};
@@ -49,14 +50,17 @@ impl Keeper {
     /// Tells the handle what the mirrors show.
     pub(super) fn publish(&self) {
         let members = self.members.snapshot();
-        let courant = members.all().into_iter().map(|entry| {
+        let (mut courant, mut without_room) = (BTreeMap::new(), BTreeSet::new());
+        for entry in members.all() {
             let Present { id, presence } = &entry.value;
-            (id.clone(), presence.version.clone())
-        });
-        let courant = courant.collect();
+            courant.insert(id.clone(), presence.version.clone());
+            if presence.is_without_room {
+                without_room.insert(id.clone());
+            }
+        }
         let suspected =
             self.suspects.snapshot().all().iter().map(|entry| entry.value.suspicion.clone()).collect();
-        let view = View { courant, suspected };
+        let view = View { courant, suspected, without_room };
         self.peers.0.view.send_if_modified(|known| {
             let is_news = **known != view;
             if is_news {
@@ -106,6 +110,7 @@ impl Keeper {
     /// Mends what is not as it shall be. Says when there may be something to mend though nothing has changed.
     async fn mend(&mut self, standing: Standing) -> Result<Option<Instant>, MemberError> {
         let (wanted, until) = self.wanted();
+        self.presence.is_without_room = self.peers.0.is_without_room.load(Ordering::Relaxed);
         if !standing.held {
             return Ok(until);
         }

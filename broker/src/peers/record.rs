@@ -22,6 +22,9 @@ pub(crate) struct Presence {
     /// Drawn once by each process, so that two processes of one id can be told apart.
     #[prost(fixed64, tag = "2")]
     pub(crate) instance: u64,
+    /// Its spools hold as much as they may that no store has yet: primaries send it nothing more for now.
+    #[prost(bool, tag = "3")]
+    pub(crate) is_without_room: bool,
 }
 
 /// What a member says of another.
@@ -133,7 +136,7 @@ mod tests {
         let by = ProcessId::new("eu", "west/two").expect("an id");
         let key = keys().member(&id);
         assert_eq!(key, "/courant-x/courant/cluster/members/eu/west#b/one");
-        let presence = Presence { version: "1.2.3".to_owned(), instance: 7 };
+        let presence = Presence { version: "1.2.3".to_owned(), instance: 7, is_without_room: true };
         let decoded = PresenceDecoder { keys: keys() }.decode(key.as_bytes(), &presence.encode_to_vec());
         assert_eq!(decoded, Ok(Present { id: id.clone(), presence }));
 

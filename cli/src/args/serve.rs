@@ -81,6 +81,9 @@ pub(crate) struct ServeFlags {
     /// Threads that journals are shared over [default: one less than the machine has CPUs, at least 1]
     #[arg(long, value_name = "N", env = "COURANT_CORES")]
     cores: Option<String>,
+    /// Bytes that may wait here for stores, like 20GiB; 0 is without end [default: 3/4 of the free space]
+    #[arg(long, value_name = "BYTES", env = "COURANT_SPOOL_QUOTA")]
+    spool_quota: Option<String>,
     /// Folder that file:// stores lie in [default: fragments/ of the data folder]
     #[arg(long, value_name = "DIR", env = "COURANT_FILE_ROOT")]
     file_root: Option<String>,
@@ -122,6 +125,8 @@ pub(crate) struct ServeArgs {
     pub(crate) limit: u32,
     /// Threads that journals are shared over: at least one.
     pub(crate) cores: usize,
+    /// Bytes that spools may hold which no store has yet; zero is without end.
+    pub(crate) spool_quota: Option<u64>,
     /// Folder of `file://` stores, which exists, if it was given.
     pub(crate) file_root: Option<PathBuf>,
     /// What journals are made of that are created by their first append, if it was given.
@@ -160,6 +165,7 @@ impl ServeFlags {
             ("advertise", self.advertise),
             ("limit", self.limit),
             ("cores", self.cores),
+            ("spool-quota", self.spool_quota),
             ("file-root", self.file_root),
             ("default-spec", self.default_spec),
             ("lease-ttl", self.lease_ttl),
@@ -188,6 +194,7 @@ impl ServeFlags {
             advertise: given.take("advertise", advertise),
             limit: given.take("limit", limit).unwrap_or(65_536),
             cores: given.take("cores", cores).unwrap_or_else(most_cpus),
+            spool_quota: given.take("spool-quota", bytes),
             file_root: given.take("file-root", folder),
             default_spec: given.take("default-spec", |text| default_spec(text, read)),
             lease_ttl: given.take("lease-ttl", lease_ttl).unwrap_or(Duration::from_secs(20)),
@@ -343,6 +350,28 @@ fn cores(text: &str) -> Result<usize, String> {
 /// One processor is left to codecs, the registry and the kernel; the others own journals.
 fn most_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get().saturating_sub(1).clamp(1, MAX_CORES))
+}
+
+/// `BYTES`, or a number with one of the units that sizes are printed in.
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    let expected = "expected bytes, like 1000000, 512MiB, 20GiB or 1.5TiB";
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let scale = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1_u64 << 40,
+        _ => return Err(expected),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_plain(whole) || !is_plain(part) || part.len() > 6 || scale == 1 && number.contains('.') {
+        return Err(expected);
+    }
+    let whole: u64 = whole.parse().map_err(|_| expected)?;
+    let parts = part.parse::<u64>().map_err(|_| expected)? * (scale / 10_u64.pow(part.len() as u32).min(scale));
+    whole.checked_mul(scale).and_then(|bytes| bytes.checked_add(parts)).ok_or(expected)
 }
 
 fn default_spec(path: &str, read: ReadText<'_>) -> Result<Fields, String> {

@@ -39,6 +39,7 @@ fn nothing_given_is_a_whole_system() {
         advertise: None,
         limit: 65_536,
         cores: most_cpus(),
+        spool_quota: None,
         file_root: None,
         default_spec: None,
         lease_ttl: Duration::from_secs(20),
@@ -83,6 +84,7 @@ fn all_problems_are_told_at_once() {
         advertise: some("10.0.0.7:8080"),
         limit: some("-1"),
         cores: some("0"),
+        spool_quota: some("20GB"),
         file_root: some("/nonexistent/folder"),
         default_spec: some("named.yaml"),
         lease_ttl: some("1s"),
@@ -103,6 +105,7 @@ fn all_problems_are_told_at_once() {
         "--advertise (COURANT_ADVERTISE) \"10.0.0.7:8080\": ",
         "--limit (COURANT_LIMIT) \"-1\": expected a whole number from 0 to 131072",
         "--cores (COURANT_CORES) \"0\": expected a whole number from 1 to 1024",
+        "--spool-quota (COURANT_SPOOL_QUOTA) \"20GB\": expected bytes, like 1000000, 512MiB, 20GiB or 1.5TiB",
         "--file-root (COURANT_FILE_ROOT) \"/nonexistent/folder\": is not a folder",
         "--default-spec (COURANT_DEFAULT_SPEC) \"named.yaml\": named.yaml:1:1: unexpected key `name`",
         "--lease-ttl (COURANT_LEASE_TTL) \"1s\": expected whole seconds, at least 2s",
@@ -143,5 +146,31 @@ fn each_problem_says_what_was_expected() {
     );
     for listen in ["localhost", ":8080", "a:b", "a:+1", "::1:80", "a b:1", "http://x:1"] {
         check(ServeFlags { listen: some(listen), ..default() }, "--listen");
+    }
+}
+
+#[test]
+fn bytes_are_read_with_the_units_they_are_printed_in() {
+    for (text, expected) in [
+        ("0", Some(0)),
+        ("1000000", Some(1_000_000)),
+        ("7B", Some(7)),
+        ("20GiB", Some(20 << 30)),
+        ("1.5TiB", Some(3 << 39)),
+        ("0.5KiB", Some(512)),
+        ("16777215TiB", Some(16_777_215 << 40)),
+        ("16777216TiB", None),
+        ("1.5", None),
+        ("1.5B", None),
+        ("1.1234567GiB", None),
+        ("20GB", None),
+        ("20 GiB", None),
+        ("-1", None),
+        ("+1", None),
+        ("GiB", None),
+        (".5GiB", None),
+        ("1.GiB", None),
+    ] {
+        assert_eq!(bytes(text).ok(), expected, "{text}");
     }
 }

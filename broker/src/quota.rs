@@ -1,0 +1,228 @@
+//! How much content may lie in this broker's spools that no store has yet, and what is refused when that is used up.
+//!
+//! Appends are acknowledged without a store: spools keep them until it takes them. So a store that is away costs nothing at first, and in the
+//! end the disk. Before that, appends are refused with a clear word: those of journals whose store does not work when the quota is nearly
+//! used up, all others when it is. Whatever was acknowledged stays, and as soon as stores have caught up appends go on by themselves.
+//!
+//! Cores tell what they hold after every turn. It knows nothing of disks, and counts content alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use courant_fragment::disk::Disk;
+use courant_fragment::error::Error;
+use courant_fragment::store::Stores;
+use courant_proto::id::ProcessId;
+use courant_proto::route::Route;
+use courant_proto::spec::JournalSpec;
+use courant_proto::status::Status as Refusal;
+use courant_proto::time::Timestamp;
+use tonic::Status;
+
+use crate::core::command::Outcome;
+use crate::peers::Peers;
+
+/// The part of the quota that is kept for journals whose stores work: one in so many.
+const KEPT: u64 = 8;
+
+/// Peers are told that there is room again when so much of it is free: one in so many.
+const ROOM: u64 = 16;
+
+/// How far the quota is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    /// There is room for everybody.
+    Free,
+    /// What is left is kept for journals whose stores work.
+    Nearly,
+    /// Nothing more is taken.
+    Spent,
+}
+
+/// How far `held` bytes use up a quota; one of zero has no end.
+pub(crate) fn used(held: u64, limit: u64) -> Use {
+    match limit {
+        0 => Use::Free,
+        limit if held >= limit => Use::Spent,
+        limit if held >= limit - limit / KEPT => Use::Nearly,
+        _ => Use::Free,
+    }
+}
+
+/// Three quarters of what the spools may take of their file system, with what they take by now.
+pub(crate) fn default_limit(disk: &dyn Disk, folder: &Path) -> Result<u64, Error> {
+    let io = |source| Error::Disk { doing: "tell the free space of", path: folder.to_owned(), source };
+    let files: u64 = disk.list(folder).map_err(io)?.iter().map(|entry| entry.length).sum();
+    let all = disk.free_space(folder).map_err(io)?.saturating_add(files);
+    // Zero would be no quota.
+    Ok((all - all / 4).max(1))
+}
+
+/// What this broker's spools hold, and may hold. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Quota(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    me: ProcessId,
+    limit: u64,
+    cores: Box<[Held]>,
+    /// Peers were told that it is spent.
+    is_told: AtomicBool,
+    refused: AtomicU64,
+}
+
+/// What one core holds.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicU64,
+    /// When the oldest of it was appended, in Unix seconds; zero while there is none.
+    oldest: AtomicI64,
+}
+
+impl Quota {
+    /// A quota of so many bytes, zero for none, shared by so many cores.
+    pub(crate) fn new(me: ProcessId, limit: u64, cores: usize) -> Self {
+        Self(Arc::new(Inner {
+            me,
+            limit,
+            cores: (0..cores).map(|_| Held::default()).collect(),
+            is_told: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Its bytes; zero is no quota.
+    pub(crate) fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// Bytes that no store is known to have.
+    pub(crate) fn held(&self) -> u64 {
+        self.0.cores.iter().map(|core| core.bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// For how long the oldest of them is here, in seconds.
+    pub(crate) fn oldest_seconds(&self, now: Timestamp) -> u64 {
+        let oldest = self.0.cores.iter().map(|core| core.oldest.load(Ordering::Relaxed));
+        let oldest = oldest.filter(|at| *at > 0).min();
+        oldest.map_or(0, |at| u64::try_from(now.secs().saturating_sub(at)).unwrap_or(0))
+    }
+
+    /// Appends that were refused for it.
+    pub(crate) fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// A core holds so much by now. Peers are told when there is no room any more, and when there is again.
+    pub(crate) fn hold(&self, core: usize, bytes: u64, peers: &Peers) {
+        let before = self.0.cores[core].bytes.swap(bytes, Ordering::Relaxed);
+        if before == bytes || self.0.limit == 0 {
+            return;
+        }
+        let held = self.held();
+        let is_told = self.0.is_told.load(Ordering::Relaxed);
+        let tell = match used(held, self.0.limit) {
+            Use::Spent => true,
+            // Not at the first byte that is free: each change is a write to the registry.
+            Use::Free | Use::Nearly => is_told && held > self.0.limit - self.0.limit / ROOM,
+        };
+        if tell != is_told && self.0.is_told.swap(tell, Ordering::Relaxed) != tell {
+            let (limit, quota) = (self.0.limit, if tell { "is used up" } else { "has room again" });
+            tracing::warn!(held, limit, "the quota of this broker's spools {quota}");
+            peers.tell_room(!tell);
+        }
+    }
+
+    /// When the oldest content of a core was appended.
+    pub(crate) fn observe_oldest(&self, core: usize, at: Option<Timestamp>) {
+        self.0.cores[core].oldest.store(at.map_or(0, |at| at.secs().max(1)), Ordering::Relaxed);
+    }
+
+    /// Whether appends of content may have to be refused: looked at once a turn, so that a broker with room pays no more than that.
+    pub(crate) fn is_tight(&self, peers: &Peers) -> bool {
+        used(self.held(), self.0.limit) > Use::Free || peers.any_without_room()
+    }
+
+    /// Why a journal takes no content at present, if it does not.
+    pub(crate) fn refusal(
+        &self,
+        spec: &JournalSpec,
+        route: &Route,
+        peers: &Peers,
+        stores: &Stores,
+    ) -> Option<Refused> {
+        let (held, limit) = (self.held(), self.0.limit);
+        let here = used(held, limit);
+        let full = route.members().iter().find(|member| **member != self.0.me && peers.is_without_room(member));
+        if here == Use::Free && full.is_none() {
+            return None;
+        }
+        let first = spec.fragment.stores.first();
+        let unhealthy = first.and_then(|url| {
+            let health = stores.known_health(url)?;
+            let why = health.failed()?;
+            Some(format!("fragment store {} unhealthy: {why}", url))
+        });
+        let what = match (here, full) {
+            (Use::Free | Use::Nearly, Some(member)) => {
+                format!("the spools of broker {member} hold as much as they may that no store has yet")
+            }
+            (Use::Nearly, None) if unhealthy.is_none() => return None,
+            _ => format!(
+                "the spools of broker {} hold {held} bytes that no store has yet, of a quota of {limit}",
+                self.0.me
+            ),
+        };
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        Some(Refused { unhealthy, what })
+    }
+}
+
+/// Why content is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the journal's store says, if that is the reason.
+    unhealthy: Option<String>,
+    what: String,
+}
+
+impl Refused {
+    /// As the answer to an append.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let what = &self.what;
+        match &self.unhealthy {
+            Some(why) => Outcome::Refused {
+                status: Refusal::FragmentStoreUnhealthy,
+                registers: None,
+                detail: Some(format!("{why}; {what}")),
+            },
+            None => Outcome::Fault(Status::resource_exhausted(format!(
+                "{what} (--spool-quota); nothing was committed, try again when stores have caught up"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_eighth_is_kept_for_journals_whose_stores_work() {
+        for (held, limit, expected) in [
+            (0, 800, Use::Free),
+            (699, 800, Use::Free),
+            (700, 800, Use::Nearly),
+            (799, 800, Use::Nearly),
+            (800, 800, Use::Spent),
+            (u64::MAX, 800, Use::Spent),
+            (0, 1, Use::Free),
+            (1, 1, Use::Spent),
+            (u64::MAX, 0, Use::Free),
+        ] {
+            assert_eq!(used(held, limit), expected, "{held} of {limit}");
+        }
+    }
+}
