@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Memory, open files and start-up time of many journals that rest
     Idle(IdleArgs),
+    /// A day of many small journals, an hour of which is a minute: memory, and requests to the store
+    Day(DayArgs),
     /// What one slow client does to the others of a journal
     SlowClient,
     /// Deciding who holds what: solve times, moves, and writes to etcd, in this process alone
@@ -188,6 +190,16 @@ pub(crate) struct IdleArgs {
     /// Seconds over which a resting broker is watched [default: 10, quick 3]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) watch: Option<u64>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DayArgs {
+    /// How many journals [default: 10000, quick 500]
+    #[arg(long, value_name = "N")]
+    pub(crate) journals: Option<usize>,
+    /// Hours of the day, each of which takes a minute [default: 24, quick 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) hours: Option<u32>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -16,6 +16,7 @@ mod allocator;
 mod appends;
 mod args;
 mod cluster;
+mod day;
 mod files;
 mod framing;
 mod grpc;
@@ -89,6 +90,7 @@ async fn command(cli: Cli) -> Result<()> {
         Command::Throughput(args) => vec![throughput::run(&setup, &args).await?],
         Command::Tail(args) => vec![tail::run(&setup, &args).await?],
         Command::Idle(args) => vec![idle::run(&setup, &args).await?],
+        Command::Day(args) => vec![day::run(&setup, &args).await?],
         Command::SlowClient => vec![slow_client::run(&setup).await?],
         Command::Allocator(args) => vec![allocator::run(&setup, &args)?],
         Command::Report(args) => report::run(&setup, &args).await?,

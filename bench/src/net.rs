@@ -39,6 +39,16 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 
 /// Asks for a path, and returns the status of the answer.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<http::StatusCode> {
+    Ok(answer(address, path).await?.0)
+}
+
+/// Asks for a path, and returns the text of the answer.
+pub(crate) async fn text(address: SocketAddr, path: &str) -> Result<String> {
+    let (_, body) = answer(address, path).await?;
+    String::from_utf8(body.into()).with_context(|| format!("{path} is no text"))
+}
+
+async fn answer(address: SocketAddr, path: &str) -> Result<(http::StatusCode, Bytes)> {
     let stream = connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut connections = JoinSet::new();
@@ -48,6 +58,5 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<http::StatusC
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    response.into_body().collect().await?;
-    Ok(status)
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }

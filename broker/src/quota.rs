@@ -103,6 +103,11 @@ impl Quota {
         self.0.cores.iter().map(|core| core.bytes.load(Ordering::Relaxed)).sum()
     }
 
+    /// How far it is used.
+    pub(crate) fn used(&self) -> Use {
+        used(self.held(), self.0.limit)
+    }
+
     /// For how long the oldest of them is here, in seconds.
     pub(crate) fn oldest_seconds(&self, now: Timestamp) -> u64 {
         let oldest = self.0.cores.iter().map(|core| core.oldest.load(Ordering::Relaxed));
@@ -142,7 +147,7 @@ impl Quota {
 
     /// Whether appends of content may have to be refused: looked at once a turn, so that a broker with room pays no more than that.
     pub(crate) fn is_tight(&self, peers: &Peers) -> bool {
-        used(self.held(), self.0.limit) > Use::Free || peers.any_without_room()
+        self.used() > Use::Free || peers.any_without_room()
     }
 
     /// Why a journal takes no content at present, if it does not.

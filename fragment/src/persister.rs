@@ -27,7 +27,7 @@ mod work;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use courant_proto::codec::Codec;
@@ -188,6 +188,7 @@ pub struct PersisterHandle {
     counters: Arc<PersisterCounters>,
     /// What a persister that has ended had in hand.
     remains: Arc<Mutex<Vec<Left>>>,
+    hurries: Arc<AtomicBool>,
     pending_max: usize,
 }
 
@@ -220,6 +221,7 @@ impl PersisterHandle {
             is_storeless: false,
             since: Instant::now(),
             waits_until: None,
+            looked: None,
             store: None,
         };
         match self.commands.try_send(Command::Submit(Box::new(job))) {
@@ -235,6 +237,11 @@ impl PersisterHandle {
                 }
             }
         }
+    }
+
+    /// Says whether room is short: then a replica looks more often whether what it completed is stored by now.
+    pub fn hurry(&self, is_short: bool) {
+        self.hurries.store(is_short, Ordering::Relaxed);
     }
 
     /// Attempts everything at once and again, until nothing is left or the time is over, and returns exactly

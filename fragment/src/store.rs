@@ -28,6 +28,7 @@ mod file;
 mod gs;
 mod health;
 mod list;
+mod pace;
 mod pause;
 mod put;
 mod read;
@@ -36,6 +37,7 @@ mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
+mod uploads;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -52,6 +54,7 @@ use rand::rngs::StdRng;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Store;
@@ -63,6 +66,8 @@ pub use error::{Cause, StoreError};
 pub use health::{Health, HealthStatus, next_check};
 pub use put::PutOutcome;
 pub use read::FragmentReader;
+pub use uploads::UploadCounters;
+use uploads::Uploads;
 use transport::Transport;
 
 /// A store that nobody asked for between two sweeps, and nobody holds, is let go.
@@ -93,6 +98,10 @@ pub struct Config {
     pub puts: usize,
     /// Listings of one store at a time.
     pub lists: usize,
+    /// Bytes of uploads in memory, over all stores.
+    pub upload_memory: u64,
+    /// Requests of uploads in a second, to one store; zero is any number. A fifth of them may come at once.
+    pub upload_requests: u32,
     /// Pieces encoded at a time, over all stores: codecs leave processors to others.
     pub encodes: usize,
 }
@@ -111,6 +120,8 @@ impl Default for Config {
             backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) },
             puts: 32,
             lists: 8,
+            upload_memory: 128 << 20,
+            upload_requests: 500,
             encodes: 2,
         }
     }
@@ -135,6 +146,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     rng: Mutex<StdRng>,
     encodes: Arc<Semaphore>,
+    uploads: Uploads,
+    /// Times of paces count from here.
+    began: Instant,
 }
 
 impl Shared {
@@ -170,12 +184,13 @@ impl Stores {
     #[must_use]
     pub fn new(config: Config, clock: Arc<dyn Clock>, rng: StdRng) -> Self {
         let encodes = Arc::new(Semaphore::new(config.encodes.max(1)));
+        let (uploads, began) = (Uploads::new(config.upload_memory), Instant::now());
         let cloud = Cloud {
             environment: config.environment.clone(),
             transport: Transport::new(config.connections.clone(), Arc::clone(&clock)),
         };
         Self {
-            shared: Arc::new(Shared { config, cloud, clock, rng: Mutex::new(rng), encodes }),
+            shared: Arc::new(Shared { config, cloud, clock, rng: Mutex::new(rng), encodes, uploads, began }),
             open: Mutex::default(),
             opened: Notify::new(),
         }
@@ -218,6 +233,12 @@ impl Stores {
     #[must_use]
     pub fn known_health(&self, url: &StoreUrl) -> Option<Health> {
         self.open.lock().stores.get(url).map(|store| store.health())
+    }
+
+    /// What uploads have in memory.
+    #[must_use]
+    pub fn uploads(&self) -> &Arc<UploadCounters> {
+        self.shared.uploads.counters()
     }
 
     /// Waits until another piece may be encoded.

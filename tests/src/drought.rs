@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,9 +106,9 @@ pub async fn run(cluster: &Cluster, plan: Plan) -> Result<Drought, String> {
         [wire::CompressionCodec::None, wire::CompressionCodec::Gzip, wire::CompressionCodec::Zstandard];
     for some in (0..names.len()).collect::<Vec<_>>().chunks(100) {
         let specs = some.iter().map(|n| {
-            let mut spec = journal::spec(&names[*n], codecs[n % codecs.len()], 1 << 20);
+            let mut spec = journal::spec(&names[*n], codecs[n % codecs.len()], 256 << 10);
             spec.replication = i32::try_from(plan.replicas).unwrap_or(1);
-            spec.fragment.get_or_insert_default().flush_interval = Some(journal::seconds(5));
+            spec.fragment.get_or_insert_default().flush_interval = Some(journal::seconds(60));
             spec
         });
         journal::apply(&cluster.client(), specs).await;
@@ -135,16 +136,22 @@ pub async fn run(cluster: &Cluster, plan: Plan) -> Result<Drought, String> {
     if timeout(PATIENCE * 2, async { while writers.join_next().await.is_some() {} }).await.is_err() {
         came.problems.push("writers hang".to_owned());
     }
-    while unpersisted(cluster).await > 0 {
+    let told = told.lock().await;
+    let size = u64::try_from(plan.size).unwrap_or(u64::MAX);
+    loop {
+        let lacking = told.acknowledged.iter().find_map(|(number, acknowledged)| {
+            let wanted = acknowledged.iter().map(|(begin, _)| begin + size).max()?;
+            let there = covered(&root, &names[*number]);
+            (there < wanted).then(|| format!("{}: {there} of {wanted} bytes", names[*number]))
+        });
+        let Some(lacking) = lacking else { break };
         if back.elapsed() > plan.within {
-            let left = unpersisted(cluster).await;
-            came.problems.push(format!("{left} bytes are not stored {:?} after the store was back", plan.within));
+            came.problems.push(format!("not stored {:?} after the store was back: {lacking}", plan.within));
             break;
         }
         sleep(TICK).await;
     }
     came.drained = back.elapsed();
-    let told = told.lock().await;
     came.acknowledged = told.acknowledged.values().map(Vec::len).sum();
     came.refused = told.refusals.len();
     came.first_refusal =
@@ -233,8 +240,9 @@ fn piece(journal: &str, seed: u64, size: usize) -> String {
     let mut line = seed;
     while piece.len() < size {
         line = line.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        piece.push_str(&format!("{journal} seed={seed} request={:016x} status=200\n", line));
+        piece.push_str(&format!("{journal} seed={seed} request={line:016x} status=200\n"));
     }
+    piece.truncate(size);
     piece
 }
 
@@ -249,6 +257,11 @@ async fn watching(cluster: &Cluster, wait: Duration, came: &mut Drought) {
         came.most_unpersisted = came.most_unpersisted.max(unpersisted(cluster).await);
         sleep(TICK.min(until.saturating_duration_since(Instant::now()))).await;
     }
+}
+
+/// How far the store has a journal without a gap.
+fn covered(root: &Path, journal: &str) -> u64 {
+    store::spans(root, journal).into_iter().fold(0, |to, (begin, end)| if begin <= to { to.max(end) } else { to })
 }
 
 /// Bytes that brokers hold which no store has, as their metrics say.

@@ -2,6 +2,7 @@
 //! that those are made of.
 #![expect(clippy::disallowed_methods, reason = "the seam at which tests read a store's folder")]
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,15 +32,26 @@ pub fn fragments(root: &Path, journal: &str) -> Vec<Stored> {
     stored
 }
 
+/// Offsets of the fragments of a journal, while others may be staging more of them.
+pub fn spans(root: &Path, journal: &str) -> BTreeSet<(u64, u64)> {
+    let mut paths = Vec::new();
+    files(&root.join(journal), &mut paths);
+    paths.iter().filter_map(|path| parse(path)).map(|stored| (stored.begin, stored.end)).collect()
+}
+
 fn walk(folder: &Path, stored: &mut Vec<Stored>) {
+    let mut paths = Vec::new();
+    files(folder, &mut paths);
+    let parsed = |path: &PathBuf| {
+        parse(path).unwrap_or_else(|| panic!("{} is no name of a fragment", path.display()))
+    };
+    stored.extend(paths.iter().map(parsed));
+}
+
+fn files(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
-            walk(&path, stored);
-        } else {
-            let fragment = parse(&path);
-            stored.push(fragment.unwrap_or_else(|| panic!("{} is no name of a fragment", path.display())));
-        }
+        if path.is_dir() { files(&path, paths) } else { paths.push(path) }
     }
 }
 

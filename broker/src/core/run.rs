@@ -29,6 +29,7 @@ use crate::append::roll;
 use crate::background::Background;
 use crate::lineage::{Rolled, Sealing};
 use crate::metrics::{self, Metrics};
+use crate::quota::Use;
 use crate::replica::Replica;
 use crate::retention;
 
@@ -159,6 +160,7 @@ impl Core {
     fn count_held(&mut self) {
         let held = self.log.held_bytes();
         self.background.quota.hold(self.number, held, &self.background.presence);
+        self.background.persister.hurry(self.background.quota.used() > Use::Free);
         let now = Instant::now();
         if self.state.observed.is_none_or(|at| now.duration_since(at) >= IDLE) {
             self.state.observed = Some(now);

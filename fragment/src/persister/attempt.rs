@@ -11,7 +11,7 @@ use courant_proto::time::Timestamp;
 
 use super::{CompletedSpool, Journal};
 use crate::ahead::Ahead;
-use crate::store::{PutOutcome, StoreError, Stores};
+use crate::store::{PutOutcome, Store, StoreError, Stores};
 
 /// What an attempt needs.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Attempt {
     pub(super) journal: Option<Journal>,
     /// Where the spool may be encoded by now.
     pub(super) ahead: Option<Ahead>,
+    /// It is another's to store: it is only looked whether that has happened.
+    pub(super) only_looks: bool,
     /// While exiting, a store that refuses us is no reason to leave content behind: the next one is tried.
     pub(super) is_exiting: bool,
 }
@@ -31,6 +33,8 @@ pub(super) enum Outcome {
     Stored { fragment: Fragment, was_there: bool },
     JournalGone,
     NoStores,
+    /// Nobody has stored it yet.
+    NotThere,
     Failed(String),
 }
 
@@ -42,6 +46,9 @@ impl Attempt {
             Ok(fragment) => fragment,
             Err(reason) => return Outcome::Failed(reason),
         };
+        if self.only_looks {
+            return self.look(&fragment, spec).await;
+        }
         let mut failure = None;
         for url in &spec.fragment.stores {
             let error = match self.put(url, &fragment, spool).await {
@@ -60,19 +67,36 @@ impl Attempt {
         failure.map_or(Outcome::NoStores, Outcome::Failed)
     }
 
+    /// Whether somebody has stored it in the first store.
+    async fn look(&self, fragment: &Fragment, spec: &JournalSpec) -> Outcome {
+        let Some(url) = spec.fragment.stores.first() else { return Outcome::NoStores };
+        let found = match self.store(url).await {
+            Ok(store) => store.find(fragment).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(fragment)) => Outcome::Stored { fragment, was_there: true },
+            Ok(None) => Outcome::NotThere,
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    async fn store(&self, url: &StoreUrl) -> Result<Arc<Store>, StoreError> {
+        // Opening a store may ask the file system.
+        let opened = {
+            let (stores, url) = (Arc::clone(&self.stores), url.clone());
+            tokio::task::spawn_blocking(move || stores.get(&url)).await
+        };
+        opened.map_err(|error| StoreError::Unusable { store: url.clone(), reason: error.to_string() })?
+    }
+
     async fn put(
         &self,
         url: &StoreUrl,
         fragment: &Fragment,
         spool: &CompletedSpool,
     ) -> Result<PutOutcome, StoreError> {
-        // Opening a store may ask the file system.
-        let opened = {
-            let (stores, url) = (Arc::clone(&self.stores), url.clone());
-            tokio::task::spawn_blocking(move || stores.get(&url)).await
-        };
-        let store =
-            opened.map_err(|error| StoreError::Unusable { store: url.clone(), reason: error.to_string() })??;
+        let store = self.store(url).await?;
         if let Some(ahead) = &self.ahead
             && let Some(encoded) = ahead.finish(spool.id, spool.length(), spool.sum, &spool.content).await
         {

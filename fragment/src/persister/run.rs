@@ -1,7 +1,7 @@
 //! A persister at work: what is due is attempted, and what comes of it is acted on.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use courant_proto::time::Clock;
@@ -28,6 +28,8 @@ const BACKOFF_DRAINING: Backoff =
 const REPLICA_DELAY: Duration = Duration::from_secs(2 * 60);
 /// While it waits, it is looked this often whether this broker has become the primary.
 const REPLICA_LOOK: Duration = Duration::from_secs(5);
+/// Where room is short, it is looked this often whether it is stored.
+const HURRIED_LOOK: Duration = Duration::from_secs(15);
 /// A spool of a journal without stores is looked at again after about so long.
 const STORELESS_DELAY: Duration = Duration::from_secs(60);
 
@@ -43,6 +45,8 @@ pub struct Persister {
     counters: Arc<PersisterCounters>,
     remains: Arc<Mutex<Vec<Left>>>,
     ahead: Option<Ahead>,
+    /// Room is short.
+    hurries: Arc<AtomicBool>,
 }
 
 impl Persister {
@@ -59,14 +63,16 @@ impl Persister {
         let (sender, commands) = mpsc::channel(config.pending.max(1) + 1);
         let counters = Arc::new(PersisterCounters::default());
         let remains = Arc::new(Mutex::new(Vec::new()));
+        let hurries = Arc::new(AtomicBool::new(false));
         let handle = PersisterHandle {
             commands: sender,
             counters: Arc::clone(&counters),
             remains: Arc::clone(&remains),
+            hurries: Arc::clone(&hurries),
             pending_max: config.pending.max(1),
         };
         let rng = Mutex::new(rng);
-        (Self { config, stores, journals, clock, rng, commands, counters, remains, ahead: None }, handle)
+        (Self { config, stores, journals, clock, rng, commands, counters, remains, ahead: None, hurries }, handle)
     }
 
     /// Uploads what was encoded ahead, where there is such.
@@ -143,16 +149,21 @@ impl Persister {
     fn start_due(&self, work: &mut Work) {
         let now = Instant::now();
         while self.has_room(work)
-            && let Some(job) = work.queue.pop(now)
+            && let Some(mut job) = work.queue.pop(now)
         {
             // Whoever has become primary in the meantime is the one that readers wait for.
-            if job.waits_until.is_some_and(|until| until > now)
+            let waits = job.waits_until.is_some_and(|until| until > now)
                 && !work.is_draining()
-                && self.is_replica(&job)
-            {
+                && self.is_replica(&job);
+            // Where room is short, what the primary has stored is let go of at once, and not when it would be our turn to store it.
+            let only_looks = waits
+                && self.hurries.load(Ordering::Relaxed)
+                && job.looked.is_none_or(|at| now.duration_since(at) >= HURRIED_LOOK);
+            if waits && !only_looks {
                 self.queue(work, job, now);
                 continue;
             }
+            job.looked = Some(now);
             let journal = self.journals.look_up(&job.spool.identity);
             let first = journal.as_ref().and_then(|journal| journal.spec.fragment.stores.first());
             // A store that hangs must not take all places: others go on.
@@ -161,6 +172,7 @@ impl Persister {
                 stores: Arc::clone(&self.stores),
                 journal,
                 ahead: self.ahead.clone(),
+                only_looks,
                 is_exiting: work.is_draining(),
             };
             let (spool, reports) = (job.spool.clone(), job.reports.clone());
@@ -197,6 +209,10 @@ impl Persister {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                 let journal = &spool.identity.journal;
                 tracing::info!(spool = %spool.id, %journal, "not persisting it: its journal is gone");
+            }
+            Outcome::NotThere => {
+                self.queue(work, job, Instant::now());
+                return;
             }
             Outcome::NoStores => {
                 self.counters.storeless.fetch_add(1, Ordering::Relaxed);
@@ -240,7 +256,7 @@ fn report(spool: &CompletedSpool, outcome: &Outcome) -> Option<Report> {
         Outcome::JournalGone => {
             Some(Report::JournalGone { spool: spool.id, identity: spool.identity.clone() })
         }
-        Outcome::NoStores | Outcome::Failed(_) => None,
+        Outcome::NoStores | Outcome::NotThere | Outcome::Failed(_) => None,
     }
 }
 

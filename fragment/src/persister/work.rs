@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) since: Instant,
     /// The primary is expected to store it until then, unless that becomes us.
     pub(super) waits_until: Option<Instant>,
+    /// When it was looked last whether it is stored, or tried to store it.
+    pub(super) looked: Option<Instant>,
     /// The store at which it is being attempted.
     pub(super) store: Option<StoreUrl>,
 }

@@ -20,6 +20,7 @@ use super::bucket::Bucket;
 use super::counters::{Operation, StoreCounters};
 use super::error::StoreError;
 use super::health::{Health, HealthStatus};
+use super::pace::Pace;
 use super::strays::Warned;
 
 /// A fragment store. See the [module](super).
@@ -31,6 +32,9 @@ pub struct Store {
     pub(super) warned: Mutex<Warned>,
     pub(super) puts: Semaphore,
     pub(super) lists: Semaphore,
+    /// Its part of the memory that uploads share.
+    pub(super) memory: Arc<Semaphore>,
+    pub(super) pace: Mutex<Pace>,
     pub(super) health: watch::Sender<Health>,
     /// Ends the checks of this store alone.
     pub(super) unused: CancellationToken,
@@ -55,6 +59,8 @@ impl Store {
             warned: Mutex::default(),
             puts: Semaphore::new(shared.config.puts.max(1)),
             lists: Semaphore::new(shared.config.lists.max(1)),
+            memory: shared.uploads.of_a_store(),
+            pace: Mutex::new(Pace::new(shared.config.upload_requests, shared.config.upload_requests / 5)),
             health: watch::Sender::new(Health::unchecked()),
             unused: CancellationToken::new(),
             used: AtomicBool::new(true),

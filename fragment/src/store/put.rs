@@ -113,6 +113,17 @@ impl Store {
         self.put_from(fragment, object).await
     }
 
+    /// A fragment as it is stored, if its object is there and is what it should be.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn find(self: &Arc<Self>, fragment: &Fragment) -> Result<Option<Fragment>, StoreError> {
+        let location = self.locate(fragment)?;
+        self.paced(1).await;
+        let found = self.find_whole(fragment, &location).await?;
+        Ok(found.map(|meta| self.stored(fragment, &meta)))
+    }
+
     async fn put_from<R>(
         self: &Arc<Self>,
         fragment: &Fragment,
@@ -122,9 +133,14 @@ impl Store {
         R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
     {
         let location = self.locate(fragment)?;
-        let deadline = Instant::now() + self.shared.config.put_limit;
         // Never closed, so it always grants.
         let _permit = self.puts.acquire().await;
+        // One piece is sent while the next one is encoded.
+        let pieces = 2 * self.bucket.piece_size as u64;
+        let _share = self.shared.uploads.share(&self.memory, object.length.min(pieces)).await;
+        // Whether it is there, the object, what became of it.
+        self.paced(3).await;
+        let deadline = Instant::now() + self.shared.config.put_limit;
         if let Some(meta) = self.find_whole(fragment, &location).await? {
             self.bucket.tidy(&location).await;
             return Ok(PutOutcome::AlreadyThere { fragment: self.stored(fragment, &meta) });

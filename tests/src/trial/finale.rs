@@ -183,6 +183,7 @@ async fn from_replica(
     let deadline = Instant::now() + LIVENESS;
     let mut at = 0;
     let mut last = String::new();
+    let mut stored = Vec::new();
     while at < length {
         if Instant::now() > deadline {
             return Err(format!("J7: {}: broker {replica} has {at} of {length} bytes: {last}", stage.name()));
@@ -202,6 +203,7 @@ async fn from_replica(
                 }
                 // What lies in the store is read there, and not through the broker.
                 let remote = fragment.filter(|fragment| !fragment.backing_store.is_empty());
+                stored.extend(remote.map(|remote| (remote.begin, remote.end)));
                 at = remote.map_or(offset, |fragment| fragment.end);
             }
             Part::Content { offset, bytes } => {
@@ -218,5 +220,14 @@ async fn from_replica(
             sleep(Duration::from_millis(50)).await;
         }
     }
-    Ok(())
+    // What it let go of rests on the store alone.
+    let there = store::spans(cluster.store(), stage.name());
+    let missing = stored.iter().find(|(begin, end)| !there.contains(&(begin.unsigned_abs(), end.unsigned_abs())));
+    match missing {
+        Some((begin, end)) => Err(format!(
+            "J13: {}: broker {replica} says that the store has {begin} to {end}, and it has not",
+            stage.name()
+        )),
+        None => Ok(()),
+    }
 }
