@@ -109,7 +109,9 @@ pub(crate) async fn run(setup: &Setup, args: &DayArgs) -> Result<Findings> {
     for requests in found.requests.values_mut() {
         requests.mean = requests.total / span;
     }
-    found.uploads = Metrics::of(courant.address).await?.value("courant_spool_persist_attempts_total{outcome=\"uploaded\"}");
+    found.uploads = Metrics::of(courant.address)
+        .await?
+        .value("courant_spool_persist_attempts_total{outcome=\"uploaded\"}");
     courant.explain(write_each_at_once(&courant, &names).await)?;
     found.drain_s = courant.stop_well().await?.as_secs_f64();
     let sheet = sheet(&found);

@@ -160,7 +160,8 @@ impl Quota {
     ) -> Option<Refused> {
         let (held, limit) = (self.held(), self.0.limit);
         let here = used(held, limit);
-        let full = route.members().iter().find(|member| **member != self.0.me && peers.is_without_room(member));
+        let full =
+            route.members().iter().find(|member| **member != self.0.me && peers.is_without_room(member));
         if here == Use::Free && full.is_none() {
             return None;
         }

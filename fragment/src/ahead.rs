@@ -61,7 +61,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { memory: 64 << 20, spools: 256, scratch: 4 << 30, spare: 1 << 30, idle: Duration::from_secs(30) }
+        Self {
+            memory: 64 << 20,
+            spools: 256,
+            scratch: 4 << 30,
+            spare: 1 << 30,
+            idle: Duration::from_secs(30),
+        }
     }
 }
 
@@ -185,7 +191,8 @@ impl Ahead {
         let slot = slots.get_mut(&spool)?;
         slot.wanted = slot.wanted.max(length);
         slot.used = Instant::now();
-        if !matches!(&slot.state, State::Resting(side) if slot.wanted.saturating_sub(side.position()) >= LEAST) {
+        if !matches!(&slot.state, State::Resting(side) if slot.wanted.saturating_sub(side.position()) >= LEAST)
+        {
             return None;
         }
         let State::Resting(side) = std::mem::replace(&mut slot.state, State::Running) else { return None };
@@ -273,9 +280,9 @@ impl Ahead {
     fn make_room(&self, slots: &mut SpoolMap<Slot>, codec: Codec) -> bool {
         let config = &self.0.config;
         loop {
-            let encoders = slots.values().filter(|slot| {
-                matches!(slot.state, State::Resting(_) | State::Running | State::Forgotten)
-            });
+            let encoders = slots
+                .values()
+                .filter(|slot| matches!(slot.state, State::Resting(_) | State::Running | State::Forgotten));
             let memory: u64 = encoders.map(|slot| Encoder::memory(slot.codec)).sum();
             if slots.len() < config.spools.max(1) && memory + Encoder::memory(codec) <= config.memory {
                 return true;
@@ -305,8 +312,7 @@ impl Task {
         let from = side.position();
         let (content, wanted) = (&self.content, taken.wanted());
         let to = wanted.min(from + STEP);
-        let grown =
-            side.grow(&self.ahead, to, |position, buffer| Ok(content.read_at(position, buffer)?));
+        let grown = side.grow(&self.ahead, to, |position, buffer| Ok(content.read_at(position, buffer)?));
         let counters = &self.ahead.0.counters;
         counters.content_bytes.fetch_add(side.position() - from, Ordering::Relaxed);
         match grown {

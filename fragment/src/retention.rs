@@ -46,7 +46,8 @@ mod tests {
     }
 
     fn check(stored: &[(i64, i64, i64)], retention: u64, goes: &[(i64, i64)]) {
-        let stored: Vec<_> = stored.iter().map(|(begin, end, age)| fragment(*begin, *end, NOW.secs() - age)).collect();
+        let stored: Vec<_> =
+            stored.iter().map(|(begin, end, age)| fragment(*begin, *end, NOW.secs() - age)).collect();
         assert_eq!(spans(&expired(&stored, Duration::from_secs(retention), NOW)), goes);
     }
 

@@ -66,9 +66,9 @@ pub use error::{Cause, StoreError};
 pub use health::{Health, HealthStatus, next_check};
 pub use put::PutOutcome;
 pub use read::FragmentReader;
+use transport::Transport;
 pub use uploads::UploadCounters;
 use uploads::Uploads;
-use transport::Transport;
 
 /// A store that nobody asked for between two sweeps, and nobody holds, is let go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use courant_tests::cluster::{Cluster, Plan};
-use courant_tests::{drought, exodus};
 use courant_tests::trial::Fault;
+use courant_tests::{drought, exodus};
 
 /// Nothing of what is waited for here takes that long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -145,7 +145,8 @@ fn fault(name: &str) -> Result<Fault, String> {
 impl Shape {
     async fn cluster(&self) -> Cluster {
         let lease_ttl = Duration::from_secs(self.lease_ttl);
-        let plan = Plan { brokers: self.brokers, zones: self.zones, lease_ttl, spool_quota: self.spool_quota };
+        let plan =
+            Plan { brokers: self.brokers, zones: self.zones, lease_ttl, spool_quota: self.spool_quota };
         Cluster::start(plan).await.expect("an etcd is needed; COURANT_SKIP_ETCD=1 says that there is none")
     }
 }

@@ -40,7 +40,10 @@ async fn a_quota_that_is_used_up_refuses_clearly_until_the_store_is_back() {
     assert!(came.refused > 20, "{} refusals", came.refused);
     assert!(came.acknowledged_dry > 20, "{} appends were taken before", came.acknowledged_dry);
     let (_, why) = came.first_refusal.expect("some were refused");
-    assert!(why.starts_with("FRAGMENT_STORE_UNHEALTHY: fragment store file:/// unhealthy: health check"), "{why}");
+    assert!(
+        why.starts_with("FRAGMENT_STORE_UNHEALTHY: fragment store file:/// unhealthy: health check"),
+        "{why}"
+    );
     // Before the quota is spent whole: the rest is for journals whose stores work.
     assert!(came.most_unpersisted < 3 * (8 << 20), "{}", came.most_unpersisted);
 }

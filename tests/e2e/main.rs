@@ -3,6 +3,7 @@
 mod http;
 mod lifecycle;
 mod registry;
+mod retention;
 mod specs;
 
 use courant_tests::process::Node;

@@ -66,8 +66,16 @@ pub struct Drought {
 
 impl fmt::Display for Drought {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} appends acknowledged, {} of them without a store", self.acknowledged, self.acknowledged_dry)?;
-        writeln!(f, "{:.1} MiB that no store had, at most", self.most_unpersisted as f64 / f64::from(1 << 20))?;
+        writeln!(
+            f,
+            "{} appends acknowledged, {} of them without a store",
+            self.acknowledged, self.acknowledged_dry
+        )?;
+        writeln!(
+            f,
+            "{:.1} MiB that no store had, at most",
+            self.most_unpersisted as f64 / f64::from(1 << 20)
+        )?;
         match &self.first_refusal {
             None => writeln!(f, "no append was refused")?,
             Some((after, why)) => writeln!(
@@ -261,7 +269,9 @@ async fn watching(cluster: &Cluster, wait: Duration, came: &mut Drought) {
 
 /// How far the store has a journal without a gap.
 fn covered(root: &Path, journal: &str) -> u64 {
-    store::spans(root, journal).into_iter().fold(0, |to, (begin, end)| if begin <= to { to.max(end) } else { to })
+    store::spans(root, journal)
+        .into_iter()
+        .fold(0, |to, (begin, end)| if begin <= to { to.max(end) } else { to })
 }
 
 /// Bytes that brokers hold which no store has, as their metrics say.

@@ -42,9 +42,8 @@ pub fn spans(root: &Path, journal: &str) -> BTreeSet<(u64, u64)> {
 fn walk(folder: &Path, stored: &mut Vec<Stored>) {
     let mut paths = Vec::new();
     files(folder, &mut paths);
-    let parsed = |path: &PathBuf| {
-        parse(path).unwrap_or_else(|| panic!("{} is no name of a fragment", path.display()))
-    };
+    let parsed =
+        |path: &PathBuf| parse(path).unwrap_or_else(|| panic!("{} is no name of a fragment", path.display()));
     stored.extend(paths.iter().map(parsed));
 }
 

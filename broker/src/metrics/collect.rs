@@ -37,7 +37,11 @@ impl Collector for AheadMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let ahead = &*self.0;
         let totals = [
-            ("courant_ahead_content_bytes", "Bytes of open spools that were encoded ahead", &ahead.content_bytes),
+            (
+                "courant_ahead_content_bytes",
+                "Bytes of open spools that were encoded ahead",
+                &ahead.content_bytes,
+            ),
             ("courant_ahead_used", "Spools uploaded from what was encoded ahead", &ahead.used),
             ("courant_ahead_given_up", "Spools that were not, or in vain, encoded ahead", &ahead.given_up),
         ];
@@ -70,7 +74,12 @@ impl Collector for QuotaMetrics {
         gauge(&mut encoder, "courant_spool_quota_bytes", help, value(self.quota.limit()))?;
         let help = "Appends refused, or held up once, as the quota of spools was used up";
         let refused = ConstCounter::new(self.quota.refused());
-        refused.encode(encoder.encode_descriptor("courant_spool_quota_refusals", help, None, MetricType::Counter)?)
+        refused.encode(encoder.encode_descriptor(
+            "courant_spool_quota_refusals",
+            help,
+            None,
+            MetricType::Counter,
+        )?)
     }
 }
 

@@ -370,7 +370,8 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
         return Err(expected);
     }
     let whole: u64 = whole.parse().map_err(|_| expected)?;
-    let parts = part.parse::<u64>().map_err(|_| expected)? * (scale / 10_u64.pow(part.len() as u32).min(scale));
+    let parts =
+        part.parse::<u64>().map_err(|_| expected)? * (scale / 10_u64.pow(part.len() as u32).min(scale));
     whole.checked_mul(scale).and_then(|bytes| bytes.checked_add(parts)).ok_or(expected)
 }
 

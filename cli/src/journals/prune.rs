@@ -80,10 +80,12 @@ pub(super) async fn run(session: &Session, args: PruneArgs) -> Result<(), Failur
         journal.spec.map(|spec| JournalSpec::try_from(spec).map_err(|invalid| format!("{name}: {invalid}")))
     });
     let specs = specs.collect::<Result<Vec<_>, _>>().map_err(|invalid| Failure::failed([invalid]))?;
-    let in_files = |spec: &JournalSpec| spec.fragment.stores.iter().any(|url| url.as_str().starts_with("file://"));
+    let in_files =
+        |spec: &JournalSpec| spec.fragment.stores.iter().any(|url| url.as_str().starts_with("file://"));
     if args.file_root.is_none() && specs.iter().any(in_files) {
         return Err(Failure::usage([
-            "the journals lie in file:// stores: say with --file-root where these are seen from here".to_owned(),
+            "the journals lie in file:// stores: say with --file-root where these are seen from here"
+                .to_owned(),
         ]));
     }
     let names = everyone(session).await?;
@@ -108,9 +110,10 @@ pub(super) async fn run(session: &Session, args: PruneArgs) -> Result<(), Failur
         report.count();
     }
     output::print(&render(&report, args.format)?)?;
-    let failures = report.journals.iter().flat_map(|pruned| {
-        pruned.failures.iter().map(|failure| format!("{}: {failure}", pruned.journal))
-    });
+    let failures = report
+        .journals
+        .iter()
+        .flat_map(|pruned| pruned.failures.iter().map(|failure| format!("{}: {failure}", pruned.journal)));
     let failures: Vec<String> = failures.collect();
     if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures)) }
 }

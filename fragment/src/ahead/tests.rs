@@ -71,7 +71,9 @@ fn text(length: usize) -> Vec<u8> {
         if text.len() >= length {
             break;
         }
-        text.extend_from_slice(format!("line {line} {:x}\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)).as_bytes());
+        text.extend_from_slice(
+            format!("line {line} {:x}\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)).as_bytes(),
+        );
     }
     text.truncate(length);
     text

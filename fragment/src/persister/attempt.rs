@@ -30,7 +30,10 @@ pub(super) struct Attempt {
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Stored { fragment: Fragment, was_there: bool },
+    Stored {
+        fragment: Fragment,
+        was_there: bool,
+    },
     JournalGone,
     NoStores,
     /// Nobody has stored it yet.
@@ -137,4 +140,3 @@ fn fragment(spool: &CompletedSpool, spec: &JournalSpec) -> Result<Fragment, Stri
         ..Fragment::empty_at(journal.clone(), spool.begin, spool.codec)
     })
 }
-

@@ -72,7 +72,10 @@ impl Persister {
             pending_max: config.pending.max(1),
         };
         let rng = Mutex::new(rng);
-        (Self { config, stores, journals, clock, rng, commands, counters, remains, ahead: None, hurries }, handle)
+        (
+            Self { config, stores, journals, clock, rng, commands, counters, remains, ahead: None, hurries },
+            handle,
+        )
     }
 
     /// Uploads what was encoded ahead, where there is such.

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::spool::digest::Digest;
-use crate::store::{Operation, Stores};
 use crate::store::tests::faults::forbid;
+use crate::store::{Operation, Stores};
 
 const CONTENT: &[u8] = b"the content of a spool\n";
 
@@ -99,8 +99,7 @@ impl Fixture {
     fn with_stores(stores: &[&str], config: Config, store_config: crate::store::Config) -> Self {
         let root = TempDir::new().expect("a folder");
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
-        let store_config =
-            crate::store::Config { file_root: Some(root.path().to_owned()), ..store_config };
+        let store_config = crate::store::Config { file_root: Some(root.path().to_owned()), ..store_config };
         let opened = Arc::new(Stores::new(
             store_config,
             Arc::clone(&clock) as Arc<dyn Clock>,
@@ -284,7 +283,8 @@ async fn a_full_persister_gives_back() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_than_so_many_at_a_time() {
-    let mut fixture = Fixture::new(&["file:///"], Config { attempts: 1, attempts_of_a_store: 1, pending: 100 });
+    let mut fixture =
+        Fixture::new(&["file:///"], Config { attempts: 1, attempts_of_a_store: 1, pending: 100 });
     let (reading, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     for number in 0..20 {
         let plain = spool(number);
@@ -514,7 +514,11 @@ async fn where_room_is_short_a_replica_lets_go_of_what_is_stored() {
     let began = Instant::now();
     fixture.submit(spool(1));
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(fs::read_dir(fixture.root.path()).expect("a folder").count(), 0, "it is the primary's to store");
+    assert_eq!(
+        fs::read_dir(fixture.root.path()).expect("a folder").count(),
+        0,
+        "it is the primary's to store"
+    );
     // The primary does.
     let store = fixture.stores.get(&StoreUrl::parse("file:///").expect("a URL")).expect("a store");
     let primary = spool(1);

@@ -255,12 +255,11 @@ impl Store {
         let digest = Arc::new(Mutex::new(Digest::new()));
         let digesting = Arc::clone(&digest);
         let Source { codec, length, sum, attributes, mut read } = object;
-        let reader =
-            EncodingReader::new(codec, length, move |position, buffer: &mut [u8]| {
-                let count = read(position, buffer)?;
-                digesting.lock().update(&buffer[..count]);
-                Ok::<_, Cause>(count)
-            })?;
+        let reader = EncodingReader::new(codec, length, move |position, buffer: &mut [u8]| {
+            let count = read(position, buffer)?;
+            digesting.lock().update(&buffer[..count]);
+            Ok::<_, Cause>(count)
+        })?;
         let mut encoding = Encoding { reader, digest };
 
         let (next, first) = within(deadline, self.encode(encoding)).await??;

@@ -222,7 +222,8 @@ async fn from_replica(
     }
     // What it let go of rests on the store alone.
     let there = store::spans(cluster.store(), stage.name());
-    let missing = stored.iter().find(|(begin, end)| !there.contains(&(begin.unsigned_abs(), end.unsigned_abs())));
+    let missing =
+        stored.iter().find(|(begin, end)| !there.contains(&(begin.unsigned_abs(), end.unsigned_abs())));
     match missing {
         Some((begin, end)) => Err(format!(
             "J13: {}: broker {replica} says that the store has {begin} to {end}, and it has not",
