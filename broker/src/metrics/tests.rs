@@ -17,18 +17,28 @@ use tonic::Status;
 use super::calls::HasStatus;
 use super::*;
 use crate::append::group::{Group, Verdict};
+use crate::journal_space::fixture::id;
 
 /// Everything that a broker exports: type, and names of samples as far as labels.
-const EXPORTED: [(&str, &[&str]); 24] = [
+const EXPORTED: [(&str, &[&str]); 33] = [
+    ("counter", &["courant_ahead_content_bytes_total"]),
+    ("counter", &["courant_ahead_given_up_total"]),
+    ("gauge", &["courant_ahead_scratch_bytes"]),
+    ("gauge", &["courant_ahead_spools"]),
+    ("counter", &["courant_ahead_used_total"]),
     ("counter", &["courant_appends_total"]),
     ("gauge", &["courant_journals"]),
     ("gauge", &["courant_spool_last_persisted_timestamp_seconds"]),
     ("gauge", &["courant_spool_oldest_unpersisted_seconds"]),
     ("counter", &["courant_spool_persist_attempts_total{outcome}"]),
+    ("gauge", &["courant_spool_quota_bytes"]),
+    ("counter", &["courant_spool_quota_refusals_total"]),
     ("gauge", &["courant_spools_pending"]),
     ("gauge", &["courant_spools_pending_bytes"]),
     ("counter", &["courant_store_data_loss_total{store}"]),
     ("counter", &["courant_store_strays_total{store,reason}"]),
+    ("gauge", &["courant_unpersisted_bytes"]),
+    ("gauge", &["courant_unpersisted_oldest_seconds"]),
     ("unknown", &["gazette_journal_server_completed_totals{operation,status}"]),
     ("unknown", &["gazette_journal_server_started_totals{operation}"]),
     ("counter", &["gazette_spool_commit_bytes_total"]),
@@ -73,11 +83,14 @@ impl Fixture {
         let folder = TempDir::new().expect("a folder");
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_000)));
         let config = Config { file_root: Some(folder.path().to_owned()), ..Config::default() };
-        let stores = Arc::new(Stores::new(config, clock, StdRng::seed_from_u64(1)));
+        let stores =
+            Arc::new(Stores::new(config, Arc::clone(&clock) as Arc<dyn Clock>, StdRng::seed_from_u64(1)));
         let persister = Arc::new(PersisterCounters::default());
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         register_counters(&mut registry, Arc::clone(&stores), Arc::clone(&persister));
+        register_ahead(&mut registry, Arc::default());
+        register_quota(&mut registry, Quota::new(id("zone-a/aaaa"), 7, 1), clock);
         Self { registry, metrics, stores, persister, _folder: folder }
     }
 

@@ -100,6 +100,20 @@ impl Attempt {
         spool: &CompletedSpool,
     ) -> Result<PutOutcome, StoreError> {
         let store = self.store(url).await?;
+        let put = self.put_into(&store, fragment, spool).await;
+        // Content that is not what it should be is no fault of the store's.
+        if matches!(&put, Err(error) if !matches!(error, StoreError::Content { .. })) {
+            store.doubt();
+        }
+        put
+    }
+
+    async fn put_into(
+        &self,
+        store: &Arc<Store>,
+        fragment: &Fragment,
+        spool: &CompletedSpool,
+    ) -> Result<PutOutcome, StoreError> {
         if let Some(ahead) = &self.ahead
             && let Some(encoded) = ahead.finish(spool.id, spool.length(), spool.sum, &spool.content).await
         {

@@ -10,7 +10,7 @@ use courant_proto::fragment::Fragment;
 use courant_proto::store::StoreUrl;
 use object_store::path::Path;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ pub struct Store {
     pub(super) memory: Arc<Semaphore>,
     pub(super) pace: Mutex<Pace>,
     pub(super) health: watch::Sender<Health>,
+    /// Wakes its checks.
+    pub(super) doubted: Notify,
     /// Ends the checks of this store alone.
     pub(super) unused: CancellationToken,
     used: AtomicBool,
@@ -62,6 +64,7 @@ impl Store {
             memory: shared.uploads.of_a_store(),
             pace: Mutex::new(Pace::new(shared.config.upload_requests, shared.config.upload_requests / 5)),
             health: watch::Sender::new(Health::unchecked()),
+            doubted: Notify::new(),
             unused: CancellationToken::new(),
             used: AtomicBool::new(true),
             shared,

@@ -23,6 +23,8 @@ const PROBE_CONTENT: &[u8] = b"gazette-delete-probe\n";
 const LIMIT: Duration = Duration::from_secs(60);
 /// The URL of a check is valid for so long.
 const SIGNED_FOR: Duration = Duration::from_secs(5 * 60);
+/// A store that is doubted is checked so long after the last time.
+const DOUBTED: Duration = Duration::from_secs(3);
 /// A check of a store that failed the one before may take so long: it is asked again soon.
 const LIMIT_FAILING: Duration = Duration::from_secs(15);
 
@@ -43,13 +45,24 @@ impl Store {
             }
             let delay = next_check(health.failures, self.shared.random());
             self.health.send_replace(health);
+            // Doubts of a store that has just been checked wait a little: many uploads fail together.
+            let doubted = async {
+                tokio::time::sleep(DOUBTED).await;
+                self.doubted.notified().await;
+            };
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
+                () = doubted => {}
                 () = self.unused.cancelled() => break,
                 () = cancel.cancelled() => break,
             }
         }
         self.health.send_modify(|health| health.status = HealthStatus::Stopped);
+    }
+
+    /// Says that an upload has failed: the store is checked soon, however long ago it was found to work.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
     }
 
     /// Writes an object, reads it back, lists it, and signs for it.
