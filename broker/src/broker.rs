@@ -216,7 +216,7 @@ impl Broker {
             presence: presence.clone(),
             notes,
             seed,
-            ahead,
+            ahead: ahead.clone(),
             quota: quota.clone(),
             agreements: Arc::new(Semaphore::new(MOST_AGREEMENTS)),
         };
@@ -268,7 +268,7 @@ impl Broker {
         jobs.add("the assigner", move |cancel| endless(assigner.run(cancel)));
         jobs.add("the stores", move |cancel| endless(async move { stores.run(cancel).await }));
         jobs.add("the heartbeat", move |cancel| heartbeat::run(cores, pulse, beat, cancel));
-        jobs.add("the sweeper", move |cancel| recovery::sweep(volume, cancel));
+        jobs.add("the sweeper", move |cancel| recovery::sweep(volume, ahead, cancel));
         let broker = Self { shared, persister, tasks };
         Ok((broker, Tasks { cores: core_tasks, background: jobs }))
     }

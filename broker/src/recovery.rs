@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use courant_fragment::ahead::Ahead;
 use courant_fragment::disk::{Disk, Open};
 use courant_fragment::spool::recover::{self, RecoveredJournal, Recovery};
 use courant_fragment::spool::volume::{Layout, Volume};
@@ -249,14 +250,18 @@ fn recovered_name(journal: &RecoveredJournal) -> &JournalName {
 }
 
 /// Removes files that nothing needs any more, until cancelled.
-pub(crate) async fn sweep(volume: Arc<Volume>, cancel: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn sweep(volume: Arc<Volume>, ahead: Ahead, cancel: CancellationToken) -> Result<(), Error> {
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             () = sleep(SWEEP) => {}
         }
-        let volume = Arc::clone(&volume);
-        let swept = tokio::task::spawn_blocking(move || volume.sweep()).await;
+        let (volume, ahead) = (Arc::clone(&volume), ahead.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            ahead.sweep();
+            volume.sweep()
+        })
+        .await;
         if let Ok(Err(fault)) = swept {
             tracing::warn!(%fault, "cannot remove files that nothing needs any more; they are tried again");
         }

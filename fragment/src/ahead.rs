@@ -95,6 +95,8 @@ struct Inner {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     slots: Mutex<SpoolMap<Slot>>,
+    /// What was thrown away, and is let go of by who may block: closing a large file without a name takes its time.
+    trash: Mutex<Vec<Slot>>,
     /// Wakes who waits for a task to end.
     ended: Notify,
     /// Of the next scratch file.
@@ -159,6 +161,7 @@ impl Ahead {
             disk,
             folder,
             slots: Mutex::default(),
+            trash: Mutex::default(),
             ended: Notify::new(),
             next: AtomicU64::new(0),
             counters: Arc::default(),
@@ -208,8 +211,19 @@ impl Ahead {
             slot.state = State::Forgotten;
             return;
         }
-        if slots.remove(&spool).is_some() {
+        self.discard(slots.remove(&spool));
+    }
+
+    /// Lets go of what was thrown away. It blocks, and has to be called now and then.
+    pub fn sweep(&self) {
+        let trash = std::mem::take(&mut *self.0.trash.lock());
+        drop(trash);
+    }
+
+    fn discard(&self, slot: Option<Slot>) {
+        if let Some(slot) = slot {
             self.0.counters.spools.fetch_sub(1, Ordering::Relaxed);
+            self.0.trash.lock().push(slot);
         }
     }
 
@@ -297,9 +311,8 @@ impl Ahead {
                 self.0.counters.given_up.fetch_add(1, Ordering::Relaxed);
                 return false;
             };
-            slots.remove(&spool);
+            self.discard(slots.remove(&spool));
             self.0.counters.given_up.fetch_add(1, Ordering::Relaxed);
-            self.0.counters.spools.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -381,8 +394,7 @@ impl Taken {
         let mut slots = self.ahead.0.slots.lock();
         if let Some(slot) = slots.get_mut(&self.spool) {
             if matches!(slot.state, State::Forgotten) {
-                slots.remove(&self.spool);
-                self.ahead.0.counters.spools.fetch_sub(1, Ordering::Relaxed);
+                self.ahead.discard(slots.remove(&self.spool));
             } else {
                 slot.state = state;
             }

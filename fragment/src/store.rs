@@ -121,7 +121,7 @@ impl Default for Config {
             puts: 32,
             lists: 8,
             upload_memory: 128 << 20,
-            upload_requests: 500,
+            upload_requests: 1_500,
             encodes: 2,
         }
     }

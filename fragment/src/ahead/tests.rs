@@ -59,6 +59,7 @@ impl Fixture {
     }
 
     fn held(&self) -> (u64, u64) {
+        self.ahead.sweep();
         let counters = self.ahead.counters();
         (counters.spools.load(Ordering::SeqCst), counters.scratch_bytes.load(Ordering::SeqCst))
     }
