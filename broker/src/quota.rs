@@ -212,23 +212,4 @@ impl Refused {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_eighth_is_kept_for_journals_whose_stores_work() {
-        for (held, limit, expected) in [
-            (0, 800, Use::Free),
-            (699, 800, Use::Free),
-            (700, 800, Use::Nearly),
-            (799, 800, Use::Nearly),
-            (800, 800, Use::Spent),
-            (u64::MAX, 800, Use::Spent),
-            (0, 1, Use::Free),
-            (1, 1, Use::Spent),
-            (u64::MAX, 0, Use::Free),
-        ] {
-            assert_eq!(used(held, limit), expected, "{held} of {limit}");
-        }
-    }
-}
+mod tests;

@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     /// What time it is for all of them.
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) peers: PeerClient,
+    /// The spool quotas of those that join, in order; who has none is left without end.
+    quotas: Vec<u64>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -64,6 +66,7 @@ impl Cluster {
             disks: Vec::new(),
             clock,
             peers: PeerClient::default(),
+            quotas: Vec::new(),
             cancel,
             tasks,
         }
@@ -72,6 +75,14 @@ impl Cluster {
     /// Brokers that assign journals to themselves.
     pub(crate) async fn start(members: &[&str]) -> Self {
         let mut cluster = Self::empty();
+        cluster.join_all(members).await;
+        cluster
+    }
+
+    /// The same, whose spools may hold so much that no store has.
+    pub(crate) async fn start_with_quotas(members: &[&str], quotas: &[u64]) -> Self {
+        let mut cluster = Self::empty();
+        cluster.quotas = quotas.to_vec();
         cluster.join_all(members).await;
         cluster
     }
@@ -160,7 +171,8 @@ impl Cluster {
             background: Handle::current(),
             seed,
         };
-        let config = Config::new(id.clone(), format!("http://{address}"), "spools");
+        let mut config = Config::new(id.clone(), format!("http://{address}"), "spools");
+        config.spool_quota = Some(self.quotas.get(self.brokers.len()).copied().unwrap_or(0));
         let mut metrics = prometheus_client::registry::Registry::default();
         let opened = Box::pin(Broker::open(config, components, &mut metrics)).await;
         let (broker, Tasks { cores, background }) = opened.expect("a broker");
