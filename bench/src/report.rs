@@ -22,7 +22,7 @@ pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings
                 Command::SlowClient => slow_client::run(setup).await,
                 Command::Idle(args) => idle::run(setup, &args).await,
                 Command::Allocator(args) => allocator::run(setup, &args),
-                Command::Report(_) | Command::NoopServer(_) => continue,
+                Command::Day(_) | Command::Report(_) | Command::NoopServer(_) => continue,
             };
         findings.push(found.with_context(|| bench.to_owned())?);
         // After each, so that a failure of a later one loses nothing.
