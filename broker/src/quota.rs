@@ -120,6 +120,11 @@ impl Quota {
         self.0.refused.load(Ordering::Relaxed)
     }
 
+    /// So many appends were refused.
+    pub(crate) fn count_refused(&self, appends: u64) {
+        self.0.refused.fetch_add(appends, Ordering::Relaxed);
+    }
+
     /// A core holds so much by now. Peers are told when there is no room any more, and when there is again.
     pub(crate) fn hold(&self, core: usize, bytes: u64, peers: &Peers) {
         let before = self.0.cores[core].bytes.swap(bytes, Ordering::Relaxed);
@@ -181,7 +186,6 @@ impl Quota {
                 self.0.me
             ),
         };
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
         Some(Refused { unhealthy, what })
     }
 }

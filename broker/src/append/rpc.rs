@@ -110,6 +110,7 @@ pub(crate) async fn append(
             // Nothing of it is received, unless it asks for registers or suspension alone.
             let next = requests.next().await;
             if matches!(&next, Some(Ok(request)) if !request.content.is_empty()) {
+                shared.quota.count_refused(1);
                 return refused_with(refused.outcome(), &located);
             }
             requests = stream::iter(next).chain(requests).boxed();

@@ -201,15 +201,18 @@ impl Owned {
         }
     }
 
-    /// Answers all that waits with content. What asks for registers or suspension alone takes no room.
-    pub(super) fn answer_content(&mut self, outcome: impl Fn() -> Outcome) {
+    /// Answers all that waits with content, and tells how many that were. What asks for registers or suspension alone takes no room.
+    pub(super) fn answer_content(&mut self, outcome: impl Fn() -> Outcome) -> u64 {
+        let mut answered = 0;
         for waiting in mem::take(&mut self.queue) {
             if waiting.ask.length > 0 {
                 let _ = waiting.reply.send(outcome());
+                answered += 1;
             } else {
                 self.queue.push_back(waiting);
             }
         }
+        answered
     }
 }
 

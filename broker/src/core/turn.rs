@@ -116,7 +116,7 @@ impl Core {
                 let Background { quota, presence, stores, .. } = &self.background;
                 let spec = owned.replica.spec();
                 if let Some(refused) = quota.refusal(&spec, &owned.place.route, presence, stores) {
-                    owned.answer_content(|| refused.outcome());
+                    quota.count_refused(owned.answer_content(|| refused.outcome()));
                 }
             }
             if let Some(why) = self.state.syncs.failed().filter(|_| owned.level().is_fsync()) {

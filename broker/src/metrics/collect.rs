@@ -72,7 +72,7 @@ impl Collector for QuotaMetrics {
         gauge(&mut encoder, "courant_unpersisted_oldest_seconds", help, value(oldest))?;
         let help = "Bytes of content that spools may hold which no store has; zero is without end";
         gauge(&mut encoder, "courant_spool_quota_bytes", help, value(self.quota.limit()))?;
-        let help = "Appends refused, or held up once, as the quota of spools was used up";
+        let help = "Appends refused as the quota of spools was used up";
         let refused = ConstCounter::new(self.quota.refused());
         refused.encode(encoder.encode_descriptor(
             "courant_spool_quota_refusals",
