@@ -534,3 +534,55 @@ async fn where_room_is_short_a_replica_lets_go_of_what_is_stored() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!((fixture.counter(|c| &c.uploaded), fixture.counter(|c| &c.failed)), (0, 0));
 }
+
+/// What was encoded while the spool grew is what is stored, and it holds the spool's content.
+#[tokio::test]
+async fn what_was_encoded_ahead_is_uploaded_and_holds_the_content() {
+    use crate::ahead::{self, Ahead};
+    use crate::spool::tests::{commit, content, find, folder, opening, registers};
+
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    let disk = crate::disk::MemoryDisk::new();
+    let mut log =
+        crate::spool::log::SpoolLog::new(find(&disk, crate::spool::volume::Layout::default()).volume, 0);
+    let ahead = Ahead::new(ahead::Config::default(), Arc::new(disk), folder());
+    let (persister, handle) = Persister::new(
+        Config::default(),
+        Arc::clone(&fixture.stores),
+        Arc::clone(&fixture.journals) as Arc<dyn Journals>,
+        Arc::new(ManualClock::default()),
+        StdRng::seed_from_u64(9),
+    );
+    fixture._tasks.spawn(persister.with_ahead(ahead.clone()).run(CancellationToken::new()));
+    for (number, codec) in [Codec::Gzip, Codec::Zstandard, Codec::Snappy].into_iter().enumerate() {
+        let mut turn = log.turn();
+        let first = crate::spool::log::Opening { codec, ..opening(number, 1, 0, registers(0)) };
+        let spool = turn.open(first.clone()).expect("opened");
+        turn.write().expect("written");
+        let bytes = content(number as u64, 3 << 20);
+        commit(&mut log, spool, &bytes);
+        let open = log.spool(spool).expect("a spool");
+        let mut task = ahead.want(spool, open.content(), codec, open.length());
+        while let Some(next) = task {
+            task = next.run();
+        }
+        commit(&mut log, spool, &bytes[..1000]);
+        let next = crate::spool::log::Opening { begin: log.spool(spool).expect("a spool").end(), ..first };
+        let mut turn = log.turn();
+        turn.roll(spool, next).expect("rolled");
+        turn.write().expect("written");
+        handle.submit(log.spool(spool).expect("a spool").into(), &fixture.sender).expect("there is room");
+        let (_, fragment) = fixture.persisted().await;
+        let store = fixture.stores.get(fragment.store.as_ref().expect("a store")).expect("open");
+        let mut reader = store.open(&fragment, fragment.begin).await.expect("readable");
+        let mut read = Vec::new();
+        while let Some(piece) = reader.next().await.expect("readable") {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == [&bytes[..], &bytes[..1000]].concat(), "{codec}");
+        assert_eq!(ahead.counters().used.load(Ordering::SeqCst), number as u64 + 1);
+        ahead.forget(spool);
+    }
+    ahead.sweep();
+    assert_eq!(ahead.counters().scratch_bytes.load(Ordering::SeqCst), 0);
+}
