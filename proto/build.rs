@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 3] = ["protocol.proto", "attach.proto", "courant.proto"];
+const FILES: [&str; 4] = ["protocol.proto", "attach.proto", "courant.proto", "message.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -19,6 +19,6 @@ mod generated {
     }
 }
 
-/// What Courant's own brokers tell each other, and their operators.
+/// What Courant's own brokers tell each other, and their operators; and the messages of topics.
 pub use generated::courant;
 pub use generated::protocol::*;
