@@ -95,6 +95,8 @@ pub(crate) enum Command {
     SlowClient,
     /// Deciding who holds what: solve times, moves, and writes to etcd, in this process alone
     Allocator(AllocatorArgs),
+    /// Framing, envelopes and sequencing of messages, in this process alone and on one core
+    Messages(MessagesArgs),
     /// All of them in their quick form, into one JSON file
     Report(ReportArgs),
     /// Serves appends that do nothing
@@ -210,6 +212,22 @@ pub(crate) struct AllocatorArgs {
     /// How many members
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) members: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MessagesArgs {
+    /// Sizes of bodies in bytes, about
+    #[arg(long, value_name = "BYTES[,BYTES]", value_delimiter = ',', default_values_t = [200, 5_500])]
+    pub(crate) sizes: Vec<usize>,
+    /// Producers that write at the same time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) producers: u8,
+    /// Messages of a producer between two acknowledgements
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) transaction: usize,
+    /// Bytes of content that are read at once
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 10)]
+    pub(crate) piece: usize,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -25,6 +25,7 @@ mod idle;
 mod journals;
 mod limits;
 mod load;
+mod messages;
 mod net;
 mod noop;
 mod output;
@@ -84,7 +85,7 @@ async fn command(cli: Cli) -> Result<()> {
         "--brokers {}: only appends, throughput and tail measure several brokers",
         common.brokers
     );
-    let setup = Setup::new(&common, !matches!(cli.command, Command::Allocator(_)))?;
+    let setup = Setup::new(&common, !matches!(cli.command, Command::Allocator(_) | Command::Messages(_)))?;
     let findings: Vec<Findings> = match cli.command {
         Command::Appends(args) => vec![appends::run(&setup, &args).await?],
         Command::Throughput(args) => vec![throughput::run(&setup, &args).await?],
@@ -93,6 +94,7 @@ async fn command(cli: Cli) -> Result<()> {
         Command::Day(args) => vec![day::run(&setup, &args).await?],
         Command::SlowClient => vec![slow_client::run(&setup).await?],
         Command::Allocator(args) => vec![allocator::run(&setup, &args)?],
+        Command::Messages(args) => vec![messages::run(&setup, &args)?],
         Command::Report(args) => report::run(&setup, &args).await?,
         Command::NoopServer(_) => Vec::new(),
     };

@@ -6,10 +6,10 @@ use clap::Parser as _;
 use crate::args::{Cli, Command, ReportArgs};
 use crate::output::{self, Findings};
 use crate::setup::Setup;
-use crate::{allocator, appends, files, idle, slow_client, tail, throughput};
+use crate::{allocator, appends, files, idle, messages, slow_client, tail, throughput};
 
 /// The commands, with the flags they have by themselves.
-const BENCHES: [&str; 6] = ["appends", "throughput", "tail", "slow-client", "idle", "allocator"];
+const BENCHES: [&str; 7] = ["appends", "throughput", "tail", "slow-client", "idle", "allocator", "messages"];
 
 pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings>> {
     let mut findings = Vec::new();
@@ -22,6 +22,7 @@ pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings
                 Command::SlowClient => slow_client::run(setup).await,
                 Command::Idle(args) => idle::run(setup, &args).await,
                 Command::Allocator(args) => allocator::run(setup, &args),
+                Command::Messages(args) => messages::run(setup, &args),
                 Command::Day(_) | Command::Report(_) | Command::NoopServer(_) => continue,
             };
         findings.push(found.with_context(|| bench.to_owned())?);
