@@ -1,8 +1,7 @@
 //! Codecs: how the bytes of a fragment become the bytes of an object, and back.
 //!
-//! The only module of this crate that a client needs. It knows the five codecs of the protocol and the length
-//! that a fragment's name promises; it refuses to know where bytes come from, where they go, and what their
-//! digest is.
+//! The only module of this crate that a client needs. It knows the five codecs of the protocol, and the length and the
+//! digest that a fragment's name promises; it refuses to know where bytes come from, and where they go.
 //!
 //! | codec | written as | read as |
 //! | --- | --- | --- |
@@ -17,11 +16,13 @@
 //! Both directions work in pieces and hold no more than a piece. A [`Decoder`] is told how long the content
 //! is; it hands out that many bytes and not one more, whatever the input would expand to.
 
+mod checked;
 mod decode;
 mod encode;
 mod snappy;
 #[cfg(test)]
 mod tests;
 
+pub use checked::{CheckError, Checked, CheckedDecoder, SMALL};
 pub use decode::{DecodeError, Decoded, Decoder};
 pub use encode::{EncodeError, Encoder, EncodingReader, grown_head};
