@@ -129,6 +129,15 @@ impl Background {
         );
     }
 
+    /// Tells of objects that contradict what this broker knows of a journal, and that nobody reads therefore.
+    pub(crate) fn tell_of_contradictions(&self, replica: &Replica, aside: &[Fragment]) {
+        for fragment in aside {
+            if let Some(Ok(store)) = fragment.store.as_ref().map(|url| self.stores.get(url)) {
+                store.set_aside(fragment, replica.index.write_head());
+            }
+        }
+    }
+
     /// Runs something on the thread of the core that asks.
     pub(crate) fn spawn_here(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(work, self.here.as_ref().unwrap_or(&self.runtime));

@@ -36,6 +36,8 @@ pub struct Config {
     pub spool_quota: Option<u64>,
     /// Bytes that all appends together may hold in memory while they are received.
     pub append_memory: u64,
+    /// Memory for stored content that is fetched before readers ask for it, over all readers.
+    pub read_ahead: u64,
     /// Creates journals on their first append from this spec, whose name is ignored.
     pub auto_create: Option<JournalSpec>,
     /// How long a request waits for a journal that exists and is about to be assigned.
@@ -63,6 +65,7 @@ impl Config {
             max_append_bytes: 1 << 30,
             spool_quota: None,
             append_memory: 256 << 20,
+            read_ahead: 64 << 20,
             auto_create: None,
             settle: Duration::from_secs(5),
             segment_bytes: 64 << 20,

@@ -27,6 +27,7 @@ mod heartbeat;
 mod journal_space;
 mod lineage;
 mod list;
+mod listing;
 mod member;
 mod metrics;
 mod peer;

@@ -53,6 +53,8 @@ struct Inner {
     spool_rollback_bytes: Counter,
     spool_completed: Counter,
     appends: Counter,
+    read_gaps: Counter,
+    read_gap_bytes: Counter,
     journals: Gauge,
 }
 
@@ -68,6 +70,8 @@ impl Metrics {
             spool_rollback_bytes: Counter::default(),
             spool_completed: Counter::default(),
             appends: Counter::default(),
+            read_gaps: Counter::default(),
+            read_gap_bytes: Counter::default(),
             journals: Gauge::default(),
         };
         let mut counter = |name: &str, help: &str, counter: &Counter| {
@@ -87,6 +91,12 @@ impl Metrics {
             "Appends committed; a commit of a spool holds one or more",
             &inner.appends,
         );
+        counter(
+            "courant_read_gaps",
+            "Jumps of reads over content that is missing, each of which its reader is told of",
+            &inner.read_gaps,
+        );
+        counter("courant_read_gap_bytes", "Bytes that reads jumped over", &inner.read_gap_bytes);
         registry.register("courant_journals", "Journals that this broker holds", inner.journals.clone());
         registry.register(
             "gazette_write_head",
@@ -113,6 +123,12 @@ impl Metrics {
     pub(crate) fn rolled_back(&self, commits: Commits) {
         self.0.spool_rollbacks.inc_by(commits.spools);
         self.0.spool_rollback_bytes.inc_by(commits.bytes);
+    }
+
+    /// A read was moved forward, over content that is missing.
+    pub(crate) fn skipped(&self, bytes: u64) {
+        self.0.read_gaps.inc();
+        self.0.read_gap_bytes.inc_by(bytes);
     }
 
     /// A spool with content was closed.

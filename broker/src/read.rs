@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!  rpc ──► plan (pure) ◄── the replica's index ──► serve: memory of the tail, spool, or stored fragment
+//!   │                                                                                       ▲
+//!   └──► window (pure): how far ahead ──► ahead: the next fragments, fetched and decoded ───┘
 //! ```
 
+pub(crate) mod ahead;
 pub(crate) mod plan;
 mod proxy;
+mod reading;
 pub(crate) mod rpc;
 pub(crate) mod serve;
+pub(crate) mod window;
 
 /// How content is cut into responses.
 #[derive(Clone, Copy, Debug)]

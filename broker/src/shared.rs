@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
 use crate::peers::Peers;
 use crate::quota::Quota;
+use crate::read::ahead;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::resolver::target::{self, Target};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// The revision of the mirror that the replicas of this process correspond to.
     pub(crate) followed: watch::Receiver<i64>,
     pub(crate) budget: Budget,
+    /// For stored content that readers have not asked for yet.
+    pub(crate) read_ahead: ahead::Budget,
     pub(crate) metrics: Metrics,
     /// Calls to other brokers.
     pub(crate) peers: PeerClient,

@@ -20,6 +20,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +35,11 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::cover_set::{CoverSet, Span};
-use crate::query::{self, Found, Query, Stored};
+use crate::query::{self, Found, Held, Query, Stored};
 use crate::spool::SpoolId;
 use crate::spool::content::Content;
 
-pub use answer::{Answer, Hit, LocalExtent, Source, Unstored};
+pub use answer::{Answer, Doubt, Hit, LocalExtent, Source, Unstored};
 pub use listing::{Page, PageRequest, Summary};
 use state::{Remote, State, Sum};
 use tail::Tail;
@@ -81,9 +82,10 @@ impl<C> Index<C> {
             state: Mutex::new(State {
                 local: CoverSet::new(),
                 remote: CoverSet::new(),
+                doubted: Vec::new(),
                 head: Offset::ZERO,
                 tail: Tail::default(),
-                refreshed: false,
+                listings: 0,
                 closed: false,
             }),
             changed: Notify::new(),
@@ -122,7 +124,7 @@ impl<C> Index<C> {
         state.local.retain(|local| local.spool != spool);
         state.local.shrink();
         state.head = state.head.max(fragment.end);
-        state.remote.add(Remote { fragment, listed: false });
+        state.remote.add(Remote::stored(fragment));
         drop(state);
         self.changed.notify_waiters();
     }
@@ -152,11 +154,27 @@ impl<C> Index<C> {
     ///
     /// A listing that failed, or ended early, must not come here.
     pub fn replace_remote(&self, listing: Vec<Fragment>, listed_at: Timestamp) {
-        // Built without the lock: a listing may be long.
-        let mut remote: CoverSet<Remote> =
-            listing.into_iter().map(|fragment| Remote { fragment, listed: true }).collect();
+        let mut known = self.state.lock().doubted.clone();
+        // Built without the lock: a listing may be long. Only who has it forgets doubts, and what is doubted meanwhile is added.
+        known.retain(|doubted| doubted.is_damaged(listed_at));
+        let known: HashMap<Fragment, Remote> =
+            known.into_iter().map(|doubted| (doubted.fragment.clone(), doubted)).collect();
+        let mut doubted = Vec::new();
+        let sound = listing.into_iter().filter(|fragment| {
+            let is_known = known.get(fragment);
+            doubted.extend(is_known.cloned());
+            is_known.is_none()
+        });
+        let mut remote: CoverSet<Remote> = sound.map(Remote::listed).collect();
         remote.shrink();
         let mut state = self.state.lock();
+        for new in std::mem::take(&mut state.doubted) {
+            if new.is_damaged(listed_at) && !known.contains_key(&new.fragment) {
+                remote.retain(|remote| remote.fragment != new.fragment);
+                doubted.push(new);
+            }
+        }
+        state.doubted = doubted;
         let before = std::mem::replace(&mut state.remote, remote);
         for own in before.as_slice() {
             let recent = own.mod_time() >= listed_at.minus(STALE_LISTING).secs();
@@ -164,15 +182,49 @@ impl<C> Index<C> {
                 state.remote.add(own.clone());
             }
         }
-        let State { local, remote, head, refreshed, .. } = &mut *state;
+        let State { local, remote, head, listings, .. } = &mut *state;
         local.subtract(remote);
         local.shrink();
         *head = (*head).max(query::end_of(local, remote).unwrap_or_default());
-        *refreshed = true;
+        *listings += 1;
         drop(state);
         self.changed.notify_waiters();
         // What the listing replaced is freed here, where nobody waits for the lock.
         drop(before);
+    }
+
+    /// Says that the object of a stored fragment does not hold what its name promises, or is not there. Other fragments over its
+    /// offsets answer instead; those that it hid, as they lie inside it, come back with the next listing.
+    pub fn doubt(&self, fragment: &Fragment, doubt: Doubt, since: Timestamp) {
+        let mut state = self.state.lock();
+        state.doubted.retain(|known| known.fragment != *fragment);
+        state.remote.retain(|remote| remote.fragment != *fragment);
+        state.doubted.push(Remote { doubted: Some((doubt, since)), ..Remote::listed(fragment.clone()) });
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// How many stored fragments are doubted.
+    #[must_use]
+    pub fn doubted(&self) -> usize {
+        self.state.lock().doubted.len()
+    }
+
+    /// What the stores are known to hold, as a cover set.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Fragment> {
+        self.state.lock().remote.as_slice().iter().map(|remote| remote.fragment.clone()).collect()
+    }
+
+    /// Drops stored fragments that never were part of the journal, and takes the write head back to `head`, or to the end of what
+    /// is left.
+    pub fn set_aside(&self, fragments: &[Fragment], head: Offset) {
+        let mut state = self.state.lock();
+        state.remote.retain(|remote| !fragments.contains(&remote.fragment));
+        let end = query::end_of(&state.local, &state.remote).unwrap_or_default();
+        state.head = end.max(head);
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Raises the write head, for a journal whose head is known and whose content is gone.
@@ -208,7 +260,8 @@ impl<C> Index<C> {
     #[must_use]
     pub fn query(&self, query: &Query, now: Timestamp) -> Answer<C> {
         let state = self.state.lock();
-        let resolution = query::resolve(&state.local, &state.remote, state.head, query, now);
+        let held = Held { local: &state.local, remote: &state.remote, doubted: &state.doubted };
+        let resolution = query::resolve(&held, state.head, query, now);
         let offset = resolution.offset;
         let found = resolution.found.map(|found| {
             let memory = state.tail.from(offset, found.end()).map(Source::Memory);
@@ -221,7 +274,8 @@ impl<C> Index<C> {
                     (Found::Local(local.sketch()), source)
                 }
                 Found::Remote(remote) => {
-                    (Found::Remote(remote.fragment.clone()), memory.unwrap_or(Source::Remote))
+                    let source = if remote.is_damaged(now) { Source::Damaged } else { Source::Remote };
+                    (Found::Remote(remote.fragment.clone()), memory.unwrap_or(source))
                 }
             }
         });
@@ -246,7 +300,13 @@ impl<C> Index<C> {
     /// Whether a listing of the stores was ever taken over.
     #[must_use]
     pub fn is_refreshed(&self) -> bool {
-        self.state.lock().refreshed
+        self.listings() > 0
+    }
+
+    /// How many listings of the stores were taken over.
+    #[must_use]
+    pub fn listings(&self) -> u64 {
+        self.state.lock().listings
     }
 
     /// Waits for the first listing of the stores. False: the journal was closed before.
@@ -255,8 +315,8 @@ impl<C> Index<C> {
             let changed = self.listen();
             {
                 let state = self.state.lock();
-                if state.refreshed || state.closed {
-                    return state.refreshed;
+                if state.listings > 0 || state.closed {
+                    return state.listings > 0;
                 }
             }
             changed.await;
@@ -267,7 +327,8 @@ impl<C> Index<C> {
     #[must_use]
     pub fn page(&self, request: &PageRequest) -> Page<Fragment> {
         let state = self.state.lock();
-        let fragments = listing::union(&state.local, &state.remote, request.from);
+        let remote = state.all_remote();
+        let fragments = listing::union(&state.local, &remote, request.from);
         let page = listing::page(fragments, request, Found::mod_time);
         let fragments = page.fragments.into_iter().map(|found| found.to_fragment(&self.journal)).collect();
         Page { fragments, next: page.next }
@@ -277,9 +338,10 @@ impl<C> Index<C> {
     #[must_use]
     pub fn summary(&self) -> Summary {
         let state = self.state.lock();
-        let last = listing::last(&state.local, &state.remote);
+        let remote = state.all_remote();
+        let last = listing::last(&state.local, &remote);
         Summary {
-            begin: query::begin_of(&state.local, &state.remote).unwrap_or_default(),
+            begin: query::begin_of(&state.local, &remote).unwrap_or_default(),
             end: last.as_ref().map(Span::end).unwrap_or_default(),
             mod_time: last.as_ref().map_or(0, Found::mod_time),
         }

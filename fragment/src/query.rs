@@ -8,7 +8,9 @@
 //!   (what was before it was pruned) or older than six hours (what was before it is lost, and not just still
 //!   on its way);
 //! - stored fragments from before the reader's `begin_mod_time` are passed over;
-//! - content that is not stored yet is never jumped to and never passed over.
+//! - content that is not stored yet is never jumped to and never passed over;
+//! - stored fragments whose objects are doubted answer where nothing else covers the offset, and are jumped to like others: what they
+//!   cover is damaged, which is not the same as a hole.
 //!
 //! A jump over a hole is told in the answer, so that no reader is moved forward unawares.
 
@@ -119,10 +121,20 @@ pub fn begin_of<L: Span, R: Span>(local: &CoverSet<L>, remote: &CoverSet<R>) -> 
     }
 }
 
+/// What a journal holds.
+#[derive(Debug)]
+pub struct Held<'a, L, R> {
+    /// Only here.
+    pub local: &'a CoverSet<L>,
+    /// In stores.
+    pub remote: &'a CoverSet<R>,
+    /// In stores too, as far as listings say; in no order.
+    pub doubted: &'a [R],
+}
+
 /// Resolves a query at `now`. `head` is the journal's write head.
 pub fn resolve<'a, L: Span, R: Stored>(
-    local: &'a CoverSet<L>,
-    remote: &'a CoverSet<R>,
+    held: &Held<'a, L, R>,
     head: Offset,
     query: &Query,
     now: Timestamp,
@@ -133,9 +145,11 @@ pub fn resolve<'a, L: Span, R: Stored>(
     };
     let mut gap: Option<Gap> = None;
     loop {
-        let found = match longest_overlap(local, remote, offset) {
+        let found =
+            longest_overlap(held.local, held.remote, offset).or_else(|| doubted_over(held.doubted, offset));
+        let found = match found {
             Some(found) => Some(found),
-            None => jump(local, remote, offset, now).inspect(|target| {
+            None => jump(held, offset, now).inspect(|target| {
                 let begin = gap.map_or(offset, |gap| gap.begin);
                 gap = Some(Gap { begin, end: target.begin() });
                 offset = target.begin();
@@ -171,14 +185,21 @@ fn longest_overlap<'a, L: Span, R: Span>(
     }
 }
 
+/// The doubted fragment over the offset that reaches furthest.
+fn doubted_over<L, R: Stored>(doubted: &[R], offset: Offset) -> Option<Found<&L, &R>> {
+    doubted.iter().filter(|span| span.contains(offset)).max_by_key(|span| span.end()).map(Found::Remote)
+}
+
 /// The stored fragment that a read over a hole is moved to, if it may be.
 fn jump<'a, L: Span, R: Stored>(
-    local: &'a CoverSet<L>,
-    remote: &'a CoverSet<R>,
+    held: &Held<'a, L, R>,
     offset: Offset,
     now: Timestamp,
 ) -> Option<Found<&'a L, &'a R>> {
-    let next = remote.as_slice().get(remote.after(offset))?;
+    let (local, remote, doubted) = (held.local, held.remote, held.doubted);
+    let sound = remote.as_slice().get(remote.after(offset));
+    let next =
+        doubted.iter().filter(|span| span.begin() > offset).chain(sound).min_by_key(|span| span.begin())?;
     if let Some(nearer) = local.as_slice().get(local.after(offset)) {
         let before = nearer.begin() < next.begin();
         let over = nearer.begin() == next.begin() && nearer.end() >= next.end();
@@ -186,7 +207,8 @@ fn jump<'a, L: Span, R: Stored>(
             return None;
         }
     }
-    let is_first = begin_of(local, remote).is_none_or(|begin| begin > offset);
+    let is_first = begin_of(local, remote).is_none_or(|begin| begin > offset)
+        && doubted.iter().all(|span| span.begin() > offset);
     let is_old = next.mod_time() < now.minus(HOLE_AGE).secs();
     (is_first || is_old).then_some(Found::Remote(next))
 }

@@ -28,6 +28,7 @@ use super::turn::ANSWERED;
 use super::veil::Veiled;
 use super::wheel::Due;
 use crate::append::group;
+use crate::listing::{self, Standpoint};
 use crate::replica::Replica;
 use crate::replication::local::{Fault, Head, OpenHead, Unfollowed};
 use crate::replication::messages;
@@ -127,6 +128,15 @@ impl Core {
                 let end = owned.spool(&self.log).map_or(base, Spool::end);
                 // Whatever was rumoured of it, this is what its members hold.
                 owned.floor = base;
+                // Where members of an epoch before have told how far it went, what the stores seem to hold apart from that, further
+                // up, was never part of the journal. Without them the stores are all there is to go by.
+                let standpoint =
+                    (epoch > 1 && end > Offset::ZERO).then_some(Standpoint { end, is_furthest: false });
+                let (_, aside) = listing::believe(owned.replica.index.stored(), standpoint);
+                if !aside.is_empty() {
+                    owned.replica.index.set_aside(&aside, end);
+                    self.background.tell_of_contradictions(replica, &aside);
+                }
                 let is_synced = self.state.syncs.is_done(owned.synced_by) || !owned.level().is_fsync();
                 if is_synced {
                     owned.veil.replicate(end);

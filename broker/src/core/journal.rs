@@ -27,6 +27,7 @@ use crate::append::group::{Ask, Group, Known, Standing, Verdict};
 use crate::append::receive::Content;
 use crate::append::roll::OpenSpool;
 use crate::background::Background;
+use crate::listing::Standpoint;
 use crate::replica::Replica;
 use crate::replication::local::{Held, OpenHead, Taking};
 
@@ -165,6 +166,16 @@ impl Owned {
             end: summary.end,
             last_mod_time: summary.mod_time,
         }
+    }
+
+    /// What is known of the journal's end besides its stores. None where that is nothing certain: the log does not know the journal,
+    /// or others may have gone on without it.
+    pub(super) fn standpoint(&self, log: &SpoolLog) -> Option<Standpoint> {
+        let spool = self.spool(log)?;
+        let index = &self.replica.index;
+        let is_member = self.line.is_open() || !self.place.is_primary;
+        let is_furthest = is_member && index.is_refreshed() && index.summary().end <= spool.end();
+        is_furthest.then(|| Standpoint { end: spool.end(), is_furthest })
     }
 
     /// The open spool.

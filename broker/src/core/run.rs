@@ -28,6 +28,7 @@ use super::wheel::{Due, Wheel};
 use crate::append::roll;
 use crate::background::Background;
 use crate::lineage::{Rolled, Sealing};
+use crate::listing;
 use crate::metrics::{self, Metrics};
 use crate::quota::Use;
 use crate::replica::Replica;
@@ -310,10 +311,12 @@ impl Core {
         self.state.wheel.set(journal, Due::Refresh, now.secs().saturating_add(interval));
         match outcome {
             Ok(fragments) => {
+                let (believed, aside) = listing::believe(fragments, owned.standpoint(&self.log));
                 if owned.place.is_primary {
-                    self.background.enforce_retention(&owned.replica, &fragments, listed_at);
+                    self.background.enforce_retention(&owned.replica, &believed, listed_at);
                 }
-                owned.replica.index.replace_remote(fragments, listed_at);
+                owned.replica.index.replace_remote(believed, listed_at);
+                self.background.tell_of_contradictions(replica, &aside);
                 self.state.make_ready(journal);
             }
             Err(Unhealthy(why)) => {

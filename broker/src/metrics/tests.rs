@@ -20,7 +20,7 @@ use crate::append::group::{Group, Verdict};
 use crate::journal_space::fixture::id;
 
 /// Everything that a broker exports: type, and names of samples as far as labels.
-const EXPORTED: [(&str, &[&str]); 33] = [
+const EXPORTED: [(&str, &[&str]); 35] = [
     ("counter", &["courant_ahead_content_bytes_total"]),
     ("counter", &["courant_ahead_given_up_total"]),
     ("gauge", &["courant_ahead_scratch_bytes"]),
@@ -28,6 +28,8 @@ const EXPORTED: [(&str, &[&str]); 33] = [
     ("counter", &["courant_ahead_used_total"]),
     ("counter", &["courant_appends_total"]),
     ("gauge", &["courant_journals"]),
+    ("counter", &["courant_read_gap_bytes_total"]),
+    ("counter", &["courant_read_gaps_total"]),
     ("gauge", &["courant_spool_last_persisted_timestamp_seconds"]),
     ("gauge", &["courant_spool_oldest_unpersisted_seconds"]),
     ("counter", &["courant_spool_persist_attempts_total{outcome}"]),

@@ -1,15 +1,17 @@
 //! Content of one fragment as chunks: out of memory, out of a spool's files, or out of a store.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use courant_fragment::index::Source;
+use courant_fragment::index::{Doubt, Source};
 use courant_fragment::spool::content::Content;
-use courant_fragment::store::{FragmentReader, Store, StoreError};
-use courant_proto::fragment::Fragment;
+use courant_fragment::store::{FragmentReader, StoreError};
 use courant_proto::offset::Offset;
 use tonic::Status;
+
+use super::ahead::{Ahead, Budget, Wanted};
 
 /// Bytes read from a spool's files at a time.
 const READ: usize = 256 << 10;
@@ -17,6 +19,8 @@ const READ: usize = 256 << 10;
 /// The content of one fragment from an offset on.
 pub(crate) struct Serve {
     from: From,
+    /// Whether anything was handed out.
+    has_begun: bool,
     /// Where the next chunk begins.
     offset: Offset,
     /// Bytes that are still to be served.
@@ -28,8 +32,45 @@ pub(crate) struct Serve {
 
 enum From {
     Memory(VecDeque<Bytes>),
-    Spool { content: Arc<Content>, position: u64 },
+    Spool {
+        content: Arc<Content>,
+        position: u64,
+    },
     Store(Box<FragmentReader>),
+    Ahead(Box<Ahead>),
+    /// Between two of the others, and after a fault.
+    Nothing,
+}
+
+/// Why content cannot be served.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The stored object is at fault, or its store.
+    Stored(StoreError),
+    /// The object was found damaged before.
+    Known(Status),
+    /// Anything else, as the reader is told of it.
+    Here(Status),
+}
+
+impl Fault {
+    /// What is wrong with the object, where that is at fault and not its store.
+    pub(crate) fn doubt(&self) -> Option<Doubt> {
+        match self {
+            Self::Stored(StoreError::DataLoss { .. }) => Some(Doubt::Damaged),
+            Self::Stored(StoreError::NotFound { .. }) => Some(Doubt::Missing),
+            _ => None,
+        }
+    }
+
+    /// What a reader is told: try again, or data is lost and which object it is.
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Self::Here(status) | Self::Known(status) => status,
+            Self::Stored(error) if error.is_transient() => Status::unavailable(error.to_string()),
+            Self::Stored(error) => Status::data_loss(error.to_string()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Serve {
@@ -47,25 +88,57 @@ impl Serve {
         let from = match source {
             Source::Memory(chunks) => From::Memory(chunks.into()),
             Source::Local(content, position) => From::Spool { content, position },
-            Source::Remote => return None,
+            Source::Remote | Source::Damaged => return None,
         };
-        Some(Self { from, offset, remaining, ready: Bytes::new(), largest })
+        Some(Self::new(from, offset, remaining, largest))
+    }
+
+    fn new(from: From, offset: Offset, remaining: u64, largest: usize) -> Self {
+        Self { from, has_begun: false, offset, remaining, ready: Bytes::new(), largest }
     }
 
     /// Content of a stored fragment, decoded.
-    pub(crate) async fn stored(
-        store: Arc<Store>,
-        fragment: &Fragment,
-        offset: Offset,
-        remaining: u64,
-        largest: usize,
-    ) -> Result<Self, Status> {
-        let reader = store.open(fragment, offset).await.map_err(|error| unreadable(&error))?;
-        Ok(Self { from: From::Store(Box::new(reader)), offset, remaining, ready: Bytes::new(), largest })
+    pub(crate) async fn stored(wanted: &Wanted, largest: usize) -> Result<Self, Fault> {
+        let Wanted { store, fragment, from, until } = wanted;
+        let reader = store.open_until(fragment, *from, *until).await.map_err(Fault::Stored)?;
+        let remaining = until.distance_from(*from).unwrap_or_default();
+        Ok(Self::new(From::Store(Box::new(reader)), *from, remaining, largest))
+    }
+
+    /// Content of a stored fragment that was fetched ahead.
+    pub(crate) fn fetched(ahead: Ahead, offset: Offset, largest: usize) -> Self {
+        let remaining = ahead.length();
+        Self::new(From::Ahead(Box::new(ahead)), offset, remaining, largest)
+    }
+
+    /// Whether its content comes out of a store.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.from, From::Store(_) | From::Ahead(_))
+    }
+
+    /// Whether anything of it was handed out.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Bytes that are still to be served.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// From here on its content is fetched before it is asked for, if there is room in the budget.
+    pub(crate) fn hurry(&mut self, budget: &Budget) {
+        self.from = match mem::replace(&mut self.from, From::Nothing) {
+            From::Store(reader) => match Ahead::go_on(budget, reader, self.remaining) {
+                Ok(ahead) => From::Ahead(Box::new(ahead)),
+                Err(reader) => From::Store(reader),
+            },
+            other => other,
+        };
     }
 
     /// The next chunk and its offset; none when everything was served.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Offset, Bytes)>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Offset, Bytes)>, Fault> {
         if self.remaining == 0 {
             return Ok(None);
         }
@@ -73,10 +146,10 @@ impl Serve {
             match self.fill().await? {
                 Some(more) => self.ready = more,
                 None => {
-                    return Err(Status::data_loss(format!(
+                    return Err(Fault::Here(Status::data_loss(format!(
                         "content ends at offset {}, {} bytes before the end of its fragment",
                         self.offset, self.remaining
-                    )));
+                    ))));
                 }
             }
         }
@@ -84,15 +157,18 @@ impl Serve {
             self.ready.len().min(self.largest).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
         let chunk = self.ready.split_to(length);
         let at = self.offset;
+        self.has_begun = true;
         self.remaining -= length as u64;
         self.offset = at.plus(length as u64).unwrap_or(Offset::MAX);
         Ok(Some((at, chunk)))
     }
 
-    async fn fill(&mut self) -> Result<Option<Bytes>, Status> {
+    async fn fill(&mut self) -> Result<Option<Bytes>, Fault> {
         match &mut self.from {
             From::Memory(chunks) => Ok(chunks.pop_front()),
-            From::Store(reader) => reader.next().await.map_err(|error| unreadable(&error)),
+            From::Store(reader) => reader.next().await.map_err(Fault::Stored),
+            From::Ahead(ahead) => ahead.next().await.map_err(Fault::Stored),
+            From::Nothing => Ok(None),
             From::Spool { content, position } => {
                 let length = READ.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
                 let (content, at) = (Arc::clone(content), *position);
@@ -106,20 +182,11 @@ impl Serve {
                 });
                 let chunk = read
                     .await
-                    .map_err(|_| Status::internal("reading a spool was interrupted"))?
-                    .map_err(|error| Status::data_loss(error.to_string()))?;
+                    .map_err(|_| Fault::Here(Status::internal("reading a spool was interrupted")))?
+                    .map_err(|error| Fault::Here(Status::data_loss(error.to_string())))?;
                 *position += chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
         }
-    }
-}
-
-/// What a reader is told of a store that does not give what it should: try again, or data is lost and which object it is.
-pub(super) fn unreadable(error: &StoreError) -> Status {
-    if error.is_transient() {
-        Status::unavailable(error.to_string())
-    } else {
-        Status::data_loss(error.to_string())
     }
 }

@@ -40,6 +40,8 @@ pub enum Source<C = Content> {
     Local(Arc<C>, u64),
     /// In the store that the fragment names.
     Remote,
+    /// In a store too, in an object that does not hold what its name promises. Nothing else covers the offset.
+    Damaged,
 }
 
 /// Content which covers the offset of an answer.
@@ -64,6 +66,15 @@ pub struct Answer<C = Content> {
     pub gap: Option<Gap>,
     /// The journal is no longer served here, and who waits shall stop waiting.
     pub closed: bool,
+}
+
+/// What is wrong with the object of a stored fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It does not hold what its name promises. Nobody is sent to it, for an hour or until a listing shows it as changed.
+    Damaged,
+    /// It was not there. The next listing decides whether it is.
+    Missing,
 }
 
 /// Content that lies only here.

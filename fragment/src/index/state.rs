@@ -1,14 +1,17 @@
 //! Pure: what an index holds, for as long as its lock is held.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use courant_proto::codec::Codec;
 use courant_proto::fragment::{ContentSum, Fragment};
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
+use courant_proto::time::Timestamp;
 
-use super::LocalExtent;
 use super::tail::Tail;
+use super::{Doubt, LocalExtent};
 use crate::cover_set::{CoverSet, Span};
 use crate::query::{Found, Stored};
 use crate::spool::SpoolId;
@@ -18,10 +21,14 @@ use crate::spool::digest::Digest;
 pub(super) struct State<C> {
     pub(super) local: CoverSet<Local<C>>,
     pub(super) remote: CoverSet<Remote>,
+    /// Stored fragments that were found damaged, or missing. They answer where nothing else does, so that nobody is moved over
+    /// them unawares.
+    pub(super) doubted: Vec<Remote>,
     /// At least the end of both sets. A journal whose content was pruned has a head and no content.
     pub(super) head: Offset,
     pub(super) tail: Tail,
-    pub(super) refreshed: bool,
+    /// How many listings were taken over.
+    pub(super) listings: u64,
     pub(super) closed: bool,
 }
 
@@ -47,7 +54,28 @@ pub(super) struct Remote {
     pub(super) fragment: Fragment,
     /// A listing has shown it. If not, we stored it ourselves.
     pub(super) listed: bool,
+    /// What is wrong with its object, and since when that is known.
+    pub(super) doubted: Option<(Doubt, Timestamp)>,
 }
+
+impl Remote {
+    pub(super) fn listed(fragment: Fragment) -> Self {
+        Self { fragment, listed: true, doubted: None }
+    }
+
+    /// One that we stored ourselves.
+    pub(super) fn stored(fragment: Fragment) -> Self {
+        Self { fragment, listed: false, doubted: None }
+    }
+
+    /// Whether its object is known to be damaged, at this time.
+    pub(super) fn is_damaged(&self, now: Timestamp) -> bool {
+        self.doubted.is_some_and(|(doubt, since)| doubt == Doubt::Damaged && now.since(since) < DAMAGED_FOR)
+    }
+}
+
+/// An object that was damaged so long ago is tried again, though no listing has shown it as changed.
+const DAMAGED_FOR: Duration = Duration::from_secs(60 * 60);
 
 impl<C> Span for Local<C> {
     fn begin(&self) -> Offset {
@@ -76,6 +104,20 @@ impl Stored for Remote {
 }
 
 impl<C> State<C> {
+    /// What the stores hold, the doubted included where nothing sound covers them.
+    pub(super) fn all_remote(&self) -> Cow<'_, CoverSet<Remote>> {
+        if self.doubted.is_empty() {
+            return Cow::Borrowed(&self.remote);
+        }
+        let mut all = self.remote.clone();
+        for doubted in &self.doubted {
+            if !all.covers(doubted) {
+                all.add(doubted.clone());
+            }
+        }
+        Cow::Owned(all)
+    }
+
     pub(super) fn put_local(&mut self, extent: LocalExtent<C>) {
         let LocalExtent { spool, begin, end, digest, codec, content } = extent;
         let local = Local { begin, end, spool, codec, sum: Sum::Running(digest), content };

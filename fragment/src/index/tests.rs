@@ -503,3 +503,51 @@ fn what_is_stored_reaches_down_to_the_first_hole() {
         assert_eq!(index.stored_from(at(end)), at(from), "up to {end}");
     }
 }
+
+#[test]
+fn what_never_was_part_of_the_journal_moves_no_head() {
+    let index = index();
+    let stray = stored(1 << 50, (1 << 50) + 10, 10);
+    index.replace_remote(vec![stored(0, 100, 10), stray.clone()], now());
+    assert_eq!(index.write_head(), stray.end);
+    index.set_aside(&[stray], at(120));
+    assert_eq!((index.write_head(), index.stored().len()), (at(120), 1));
+}
+
+#[test]
+fn a_damaged_object_gives_way_to_what_it_hid() {
+    let index = index();
+    let (whole, half, copy) =
+        (stored(0, 100, 10), stored(0, 50, 10), Fragment { mod_time: 9, ..stored(0, 100, 10) });
+    index.replace_remote(vec![copy.clone(), half.clone(), whole.clone()], now());
+    assert_eq!(read(&index, 60).hit.expect("content").fragment, whole);
+    index.doubt(&whole, Doubt::Damaged, now());
+    // Until a listing has brought back what it hid, it alone is known to cover the offset.
+    assert!(matches!(read(&index, 60).hit.expect("damage").source, Source::Damaged));
+    assert_eq!(index.summary().end, at(100), "damage moves no end");
+    index.replace_remote(vec![copy.clone(), half.clone(), whole.clone()], now());
+    assert_eq!(read(&index, 60).hit.expect("content").fragment, copy);
+    index.doubt(&copy, Doubt::Damaged, now());
+    index.replace_remote(vec![copy.clone(), half.clone(), whole.clone()], now());
+    assert_eq!(read(&index, 40).hit.expect("content").fragment, half);
+    assert!(matches!(read(&index, 60).hit.expect("damage").source, Source::Damaged));
+    let all = PageRequest { from: at(0), begin_mod_time: 0, end_mod_time: 0, limit: 10 };
+    assert_eq!(index.page(&all).fragments.len(), 1, "the damaged are listed like others");
+    // One that was replaced is another one, and one that was removed is none.
+    let mended = Fragment { mod_time: 20, ..whole.clone() };
+    index.replace_remote(vec![mended.clone(), half.clone()], now());
+    assert_eq!(read(&index, 60).hit.expect("content").fragment, mended);
+    assert_eq!(index.doubted(), 0);
+    // A doubt does not last for ever.
+    index.doubt(&mended, Doubt::Damaged, now());
+    index.replace_remote(vec![mended.clone()], now().plus(Duration::from_secs(3600)));
+    assert_eq!(index.doubted(), 0);
+    // One that was missing is tried again, and believed once a listing shows it.
+    index.doubt(&mended, Doubt::Missing, now());
+    assert!(matches!(read(&index, 60).hit.expect("it may be back").source, Source::Remote));
+    index.replace_remote(vec![mended.clone()], now());
+    assert_eq!(index.doubted(), 0);
+    index.doubt(&mended, Doubt::Missing, now());
+    index.replace_remote(vec![], now());
+    assert_eq!(shown(&read(&index, 60)), (60, 100, None), "it is gone, and its offsets are not");
+}

@@ -46,6 +46,7 @@ type Shown = (i64, Option<(i64, i64)>, Option<(i64, i64)>);
 struct Journal {
     local: CoverSet<Local>,
     remote: CoverSet<Remote>,
+    doubted: Vec<Remote>,
     now: i64,
 }
 
@@ -54,13 +55,20 @@ impl Journal {
         Self {
             local: local.iter().map(|(begin, end)| Local(*begin, *end)).collect(),
             remote: remote.iter().map(|(begin, end, time)| Remote(*begin, *end, *time)).collect(),
+            doubted: Vec::new(),
             now,
         }
     }
 
+    fn doubting(mut self, doubted: &[(i64, i64, i64)]) -> Self {
+        self.doubted = doubted.iter().map(|(begin, end, time)| Remote(*begin, *end, *time)).collect();
+        self
+    }
+
     fn resolve(&self, query: &Query) -> Resolution<&Local, &Remote> {
         let head = end_of(&self.local, &self.remote).unwrap_or_default();
-        resolve(&self.local, &self.remote, head, query, Timestamp::from_secs(self.now))
+        let held = Held { local: &self.local, remote: &self.remote, doubted: &self.doubted };
+        resolve(&held, head, query, Timestamp::from_secs(self.now))
     }
 
     /// A read at `offset` (-1: head).
@@ -196,4 +204,27 @@ proptest! {
             prop_assert!(passed || (in_gap && covering(at(byte)).is_none()), "byte {byte}");
         }
     }
+}
+
+#[test]
+fn what_is_damaged_is_no_hole() {
+    let old = NOW - 7 * HOUR;
+    // Others over the same offsets come first, though they do not reach as far.
+    let journal = Journal::new(&[], &[(0, 100, old), (200, 300, old)], NOW).doubting(&[(50, 200, old)]);
+    journal.check(60, (60, Some((0, 100)), None));
+    journal.check(100, (100, Some((50, 200)), None));
+    journal.check(200, (200, Some((200, 300)), None));
+    // A jump ends at it, and does not pass over it.
+    let journal = Journal::new(&[], &[(0, 100, old), (300, 400, old)], NOW).doubting(&[(150, 250, old)]);
+    journal.check(100, (150, Some((150, 250)), Some((100, 150))));
+    journal.check(250, (300, Some((300, 400)), Some((250, 300))));
+    // What was pruned is told from what is damaged.
+    let journal = Journal::new(&[], &[(300, 400, NOW)], NOW).doubting(&[(150, 300, NOW)]);
+    journal.check(0, (150, Some((150, 300)), Some((0, 150))));
+    let journal = Journal::new(&[], &[(300, 400, NOW)], NOW).doubting(&[(150, 250, NOW)]);
+    journal.check(250, (250, None, None));
+    // Content that lies only here is as good.
+    let journal = Journal::new(&[(100, 200)], &[(0, 100, old)], NOW).doubting(&[(100, 200, old)]);
+    journal.check(100, (100, Some((100, 200)), None));
+    assert_eq!(journal.resolve(&Query::at(at(100))).found, Some(Found::Local(&Local(100, 200))));
 }

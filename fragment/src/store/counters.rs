@@ -92,11 +92,13 @@ pub enum StrayReason {
     Size,
     /// It belongs to a journal further down.
     Nested,
+    /// It ends above the journal's head.
+    Head,
 }
 
 impl StrayReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Name, Self::Extent, Self::Size, Self::Nested];
+    pub const ALL: [Self; 5] = [Self::Name, Self::Extent, Self::Size, Self::Nested, Self::Head];
 
     /// Its name as a metric's label.
     #[must_use]
@@ -106,6 +108,7 @@ impl StrayReason {
             Self::Extent => "extent",
             Self::Size => "size",
             Self::Nested => "nested",
+            Self::Head => "head",
         }
     }
 }
@@ -114,7 +117,7 @@ impl StrayReason {
 #[derive(Debug, Default)]
 pub struct StoreCounters {
     operations: [OperationCounters; 6],
-    strays: [AtomicU64; 4],
+    strays: [AtomicU64; 5],
     /// Bytes of objects that were put, without a content encoding (`gazette_store_put_bytes_total`).
     pub put_bytes: AtomicU64,
     /// Bytes of objects that were put with content encoding `gzip`.

@@ -2,6 +2,7 @@
 
 use courant_proto::fragment::Fragment;
 use courant_proto::name::JournalName;
+use courant_proto::offset::Offset;
 use futures::StreamExt;
 
 use super::access::{Attempted, Store};
@@ -34,6 +35,20 @@ impl Store {
             }
         }
         Ok(fragments)
+    }
+
+    /// Counts a listed fragment that a broker does not believe in, as it ends above the journal's head, and warns of it once an
+    /// hour.
+    pub fn set_aside(&self, fragment: &Fragment, head: Offset) {
+        self.counters.stray(StrayReason::Head);
+        let path = fragment.content_path();
+        if self.warned.lock().is_due(&path, self.shared.clock.now()) {
+            tracing::warn!(
+                store = %self.url, journal = %fragment.journal, path, %head,
+                "setting aside an object that ends above the head of its journal; remove it, or, if it is content that was lost here, \
+                 let the journal go on behind it with `courant journals reset-head`"
+            );
+        }
     }
 
     /// The fragments of a journal as [`Store::list`] has them, and beside them the objects in its folder that are none: what they are
