@@ -333,6 +333,15 @@ pub(crate) struct ReadArgs {
     /// Skip fragments that were persisted before, in Unix seconds or like 2026-07-01T00:00:00Z
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
     pub(crate) from: i64,
+    /// Fetch stored fragments from their stores, and ask brokers only where they are
+    #[arg(long)]
+    pub(crate) direct: bool,
+    /// Folder that file:// stores lie in, as it is seen here; implies --direct
+    #[arg(long, value_name = "DIR")]
+    pub(crate) file_root: Option<PathBuf>,
+    /// Exit with 1 if content was missing and had to be skipped
+    #[arg(long)]
+    pub(crate) fail_on_gap: bool,
 }
 
 #[derive(Debug, Args)]

@@ -23,8 +23,8 @@
 //! against the protocol before they are handed out. What a broker refuses is an [`Error::Refused`] with the
 //! status and all that came with it; [`Error::is_transient`] tells what is worth another try.
 //!
-//! Reads go through brokers, which fetch stored fragments themselves; to have a client fetch them from the store
-//! directly is not built yet, and neither are credentials and TLS.
+//! Reads go through brokers, which fetch stored fragments themselves. A [`Reader`] that is given a [`Direct`] fetches them from their
+//! stores instead. Credentials and TLS towards brokers are not built yet.
 
 mod append;
 mod backoff;
@@ -32,6 +32,7 @@ mod check;
 mod client;
 mod cluster;
 mod connect;
+mod direct;
 mod endpoint;
 mod error;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod transport;
 
 pub use self::append::{Appended, Appender, Content};
 pub use self::client::{Client, Options};
+pub use self::direct::Direct;
 pub use self::error::{Error, Refusal};
 pub use self::list::{Change, Journals, Listing, Watch};
 pub use self::read::{Gap, Metadata, ReadEvent, ReadStream, Reader};

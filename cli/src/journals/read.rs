@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use courant_client::Watch;
+use courant_client::{Direct, Gap, Watch};
 use courant_proto::wire::{self, list_response};
 use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -53,9 +53,14 @@ pub(super) async fn run(session: &Session, args: ReadArgs) -> Result<(), Failure
     let progress = progress(&args.output);
     let sink = Arc::new(Mutex::new(Sink::new(output, args.block, progress.clone())));
 
+    let direct = match &args.file_root {
+        Some(root) => Some(Direct::new().with_file_root(root)),
+        None => args.direct.then(Direct::new),
+    };
     let mut readers = Readers {
         session,
         args: &args,
+        direct,
         sink,
         stored: offsets.clone(),
         running: BTreeMap::new(),
@@ -78,6 +83,7 @@ pub(super) async fn run(session: &Session, args: ReadArgs) -> Result<(), Failure
 struct Readers<'a> {
     session: &'a Session,
     args: &'a ReadArgs,
+    direct: Option<Direct>,
     sink: Arc<Mutex<Sink>>,
     stored: Offsets,
     running: BTreeMap<String, CancellationToken>,
@@ -109,6 +115,7 @@ impl Readers<'_> {
                     begin_mod_time: self.args.from,
                     ..Default::default()
                 },
+                direct: self.direct.clone(),
                 sink: Arc::clone(&self.sink),
                 turns: self.turns.clone(),
                 stop,
@@ -133,6 +140,10 @@ impl Readers<'_> {
                     if let Some(offset) = ended.offset {
                         offsets.set(&name, offset);
                         self.stored.set(&name, offset);
+                    }
+                    if self.args.fail_on_gap {
+                        let skipped = |gap: &Gap| format!("{name}: offsets {} to {} are no more, and were skipped", gap.begin, gap.end);
+                        failures.extend(ended.gaps.iter().map(skipped));
                     }
                     match ended.outcome {
                         Ok(()) => {}

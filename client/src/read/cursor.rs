@@ -1,6 +1,7 @@
 //! Pure: follows one read through its answers. Advances the offset, finds gaps, cuts at the end that was asked
 //! for, and refuses answers that break the protocol.
 
+use bytes::Bytes;
 use courant_proto::validate::Validate as _;
 use courant_proto::wire;
 
@@ -23,13 +24,19 @@ impl Cursor {
         Self { offset: request.offset, end_offset: request.end_offset, placed: false }
     }
 
+    /// A read that stands where metadata said.
+    pub(crate) fn placed(request: &wire::ReadRequest) -> Self {
+        Self { placed: true, ..Self::new(request) }
+    }
+
     pub(crate) fn offset(&self) -> i64 {
         self.offset
     }
 
-    /// Whether all that was asked for was read.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.end_offset != 0 && self.offset >= self.end_offset
+    /// Takes content that came from elsewhere: the next, as far as it is wanted.
+    pub(crate) fn take(&mut self, content: Bytes) -> Result<Option<ReadEvent>, Error> {
+        let response = wire::ReadResponse { offset: self.offset, content, ..Default::default() };
+        self.accept_content(response)
     }
 
     /// Takes one answer. None if there is nothing in it to hand out.

@@ -4,13 +4,17 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use courant_proto::fragment::Fragment;
+use courant_proto::offset::Offset;
 use courant_proto::wire;
 use futures::stream::{FusedStream, Stream, StreamExt as _};
 use rand::rngs::SmallRng;
 use tokio::time::{Instant, Sleep};
 
+use super::cursor::Cursor;
 use super::{ReadEvent, ReadStream};
-use crate::{Client, Error, backoff};
+use crate::direct::{Fault, Fetch, Wanted};
+use crate::{Client, Direct, Error, backoff};
 
 /// A journal that was not found is asked for this often, for it may be that a broker has not heard of it yet.
 const TRIES_TO_FIND: u32 = 5;
@@ -23,18 +27,21 @@ const TRIES_TO_FIND: u32 = 5;
 /// - `OFFSET_NOT_YET_AVAILABLE`, of a reader that does not block: the journal's end was reached. A replica that came late may lack
 ///   what lies before that; then another one is asked;
 /// - `SUSPENDED` and `NOT_ALLOWED`, which do not pass by themselves;
+/// - lost data: an object in a store does not hold what it should. What was handed out of that fragment before may be wrong as well;
 /// - `JOURNAL_NOT_FOUND` with the fifth failure in a row, or with the first if the request carries a header.
 ///
 /// Everything else is tried again in silence for as long as the client's
 /// [`Options::retry_for`](crate::Options::retry_for), and then handed out as well.
 ///
 /// The stream ends when `end_offset` was reached, or after the first metadata if nothing else was asked for.
-/// Content of fragments is always read through brokers, so `do_not_proxy` of the request is not heeded.
+/// Content of fragments is read through brokers, unless the reader is a [direct](Self::direct) one; `do_not_proxy` of the request is
+/// not heeded.
 pub struct Reader {
     client: Client,
     /// As the next call will be made: the offset advances.
     request: wire::ReadRequest,
     state: State,
+    detour: Option<Detour>,
     /// Failures since there was progress.
     failures: u32,
     /// When the first of them was.
@@ -42,8 +49,27 @@ pub struct Reader {
     rng: SmallRng,
 }
 
+/// How fragments are fetched past brokers.
+struct Detour {
+    direct: Direct,
+    /// Up to here they are not.
+    not_before: i64,
+    /// Where a URL was refused last.
+    refused_at: Option<i64>,
+    /// The fragment that the last metadata told of, and its URL.
+    next: Option<(wire::Fragment, String)>,
+}
+
 enum State {
     Idle,
+    Fetching {
+        fetch: Fetch,
+        cursor: Cursor,
+        store: String,
+        /// Where the fragment begins and ends, and what it is called.
+        fragment: Box<Fragment>,
+        has_begun: bool,
+    },
     Pausing(Pin<Box<Sleep>>),
     Reading {
         stream: ReadStream,
@@ -59,7 +85,16 @@ impl Reader {
     pub(crate) fn new(client: Client, mut request: wire::ReadRequest) -> Self {
         request.do_not_proxy = false;
         let rng = client.rng();
-        Self { client, request, state: State::Idle, failures: 0, failing_since: None, rng }
+        Self { client, request, state: State::Idle, detour: None, failures: 0, failing_since: None, rng }
+    }
+
+    /// The same reader, which fetches stored fragments from their stores and asks brokers only where they are. What cannot be fetched
+    /// so is read through brokers.
+    #[must_use]
+    pub fn direct(mut self, direct: &Direct) -> Self {
+        let direct = direct.clone();
+        self.detour = Some(Detour { direct, not_before: 0, refused_at: None, next: None });
+        self
     }
 
     /// Of the next byte; -1 while it is the head and was not resolved.
@@ -111,11 +146,92 @@ impl Reader {
                 is_end && !self.request.block
             }
             Some(wire::Status::Suspended | wire::Status::NotAllowed) => true,
+            // Asked for from here on, the journal might go on as if nothing had been.
+            None if matches!(error, Error::Rpc(status) if status.code() == tonic::Code::DataLoss) => true,
             Some(wire::Status::JournalNotFound) => {
                 self.request.header.is_some() || self.failures >= TRIES_TO_FIND
             }
             _ => false,
         }
+    }
+
+    /// The next call: its broker is to serve what is stored, or not to.
+    fn next_call(&mut self) -> wire::ReadRequest {
+        let mut request = self.request.clone();
+        if let Some(detour) = &mut self.detour {
+            detour.next = None;
+            if request.offset < detour.not_before {
+                // Only so far, and directly again from there on.
+                let end = detour.not_before;
+                request.end_offset = if request.end_offset == 0 { end } else { request.end_offset.min(end) };
+            } else {
+                request.do_not_proxy = true;
+            }
+        }
+        request
+    }
+
+    /// The broker ended a call. Begins to fetch the fragment that it told of and did not serve, if there is one.
+    fn begin_fetch(&mut self) -> bool {
+        let Some(detour) = &mut self.detour else { return false };
+        let Some((fragment, url)) = detour.next.take() else { return false };
+        let at = self.request.offset;
+        if url.is_empty() || at < fragment.begin || at >= fragment.end || at < detour.not_before {
+            return false;
+        }
+        let end = fragment.end;
+        let wanted_end = if self.request.end_offset == 0 { end } else { self.request.end_offset.min(end) };
+        let span = Offset::new(at).zip(Offset::new(wanted_end));
+        let place = detour.direct.place(&url);
+        let (Some(place), Ok(fragment), Some((from, until))) = (place, Fragment::try_from(fragment), span)
+        else {
+            detour.not_before = end;
+            self.state = State::Idle;
+            return true;
+        };
+        let store = place.store().to_owned();
+        let cursor = Cursor::placed(&self.request);
+        let wanted = Wanted { place, fragment: fragment.clone(), from, until };
+        let fetch = Fetch::begin(&detour.direct, wanted);
+        self.state = State::Fetching { fetch, cursor, store, fragment: Box::new(fragment), has_begun: false };
+        true
+    }
+
+    /// A fetch failed. Gives the error if it is to be handed out; otherwise a broker is asked.
+    fn fetch_failed(&mut self, fault: Fault) -> Option<Error> {
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let State::Fetching { store, fragment, has_begun, .. } = state else { return None };
+        let detour = self.detour.as_mut()?;
+        let at = self.request.offset;
+        match fault {
+            // A URL is valid for a minute, and there may be a new one.
+            Fault::Refused(status)
+                if status != reqwest::StatusCode::NOT_FOUND && detour.refused_at != Some(at) =>
+            {
+                detour.refused_at = Some(at);
+            }
+            Fault::Refused(status) => {
+                tracing::warn!(fragment = %*fragment, store, %status, "a fragment is read through brokers");
+                detour.not_before = fragment.end.get();
+            }
+            Fault::Store(reason) => {
+                detour.direct.shun(&store, &reason);
+                detour.not_before = fragment.end.get();
+            }
+            // A broker may know of another object with the same content, and checks what it sends.
+            Fault::Damaged(reason) if !has_begun => {
+                tracing::warn!(fragment = %*fragment, store, reason, "a damaged fragment is read through brokers");
+                detour.not_before = fragment.end.get();
+            }
+            Fault::Damaged(reason) => {
+                let lost = tonic::Status::data_loss(format!(
+                    "data loss: {fragment} at {store} does not hold the content that its name promises: {reason}"
+                ));
+                detour.not_before = fragment.end.get();
+                return self.fail(Some(lost.into()));
+            }
+        }
+        None
     }
 
     fn progress(&mut self) {
@@ -139,16 +255,37 @@ impl Stream for Reader {
                 }
                 State::Idle if at_end => this.state = State::Ended,
                 State::Idle => {
-                    let stream = this.client.read(this.request.clone());
+                    let call = this.next_call();
+                    let stream = this.client.read(call);
                     this.state = State::Reading { stream, progressed: false, answered: false };
                 }
+                State::Fetching { fetch, cursor, has_begun, .. } => match ready!(fetch.poll_next(cx)) {
+                    Some(Ok(content)) => {
+                        *has_begun = true;
+                        let event = cursor.take(content);
+                        this.request.offset = cursor.offset();
+                        this.progress();
+                        if let Some(event) = event.transpose() {
+                            return Poll::Ready(Some(event));
+                        }
+                    }
+                    Some(Err(fault)) => {
+                        if let Some(error) = this.fetch_failed(fault) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    None => this.state = State::Idle,
+                },
                 State::Reading { stream, progressed, answered } => match ready!(stream.poll_next_unpin(cx)) {
                     Some(Ok(event)) => {
                         *answered = true;
+                        if let (Some(detour), ReadEvent::Metadata(metadata)) = (&mut this.detour, &event) {
+                            detour.next = metadata.fragment.clone().zip(Some(metadata.fragment_url.clone()));
+                        }
                         let progress = stream.offset() != this.request.offset;
                         *progressed |= progress;
                         this.request.offset = stream.offset();
-                        if stream.is_at_end() {
+                        if this.is_at_end() {
                             this.state = State::Ended;
                         }
                         if progress {
@@ -161,12 +298,19 @@ impl Stream for Reader {
                             return Poll::Ready(Some(Err(error)));
                         }
                     }
-                    None if this.request.metadata_only && *answered => this.state = State::Ended,
-                    // A broker ends a call when it has to, and the next one goes on at once. One that ends
-                    // calls without a byte is not asked in a tight loop.
-                    None if *progressed => this.state = State::Idle,
                     None => {
-                        this.fail(None);
+                        let (progressed, answered) = (*progressed, *answered);
+                        if this.request.metadata_only && answered {
+                            this.state = State::Ended;
+                        } else if this.begin_fetch() {
+                            // It goes on with what the broker told of.
+                        } else if progressed {
+                            // A broker ends a call when it has to, and the next one goes on at once.
+                            this.state = State::Idle;
+                        } else {
+                            // One that ends calls without a byte is not asked in a tight loop.
+                            this.fail(None);
+                        }
                     }
                 },
             }

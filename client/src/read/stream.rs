@@ -28,10 +28,6 @@ impl ReadStream {
     pub fn offset(&self) -> i64 {
         self.cursor.offset()
     }
-
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.cursor.is_at_end()
-    }
 }
 
 impl Stream for ReadStream {

@@ -4,7 +4,7 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use courant_client::{Client, ReadEvent, Reader};
+use courant_client::{Client, Direct, Gap, ReadEvent, Reader};
 use courant_proto::wire::{self, Status};
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// Gaps of one journal that are told once more in the end.
+const GAPS_KEPT: usize = 100;
 
 /// Where content goes. Whoever holds its lock writes a fragment.
 pub(super) struct Sink {
@@ -41,6 +44,7 @@ impl Sink {
 pub(super) struct Follower {
     pub(super) client: Client,
     pub(super) request: wire::ReadRequest,
+    pub(super) direct: Option<Direct>,
     pub(super) sink: Arc<Mutex<Sink>>,
     pub(super) turns: Option<Arc<Semaphore>>,
     pub(super) stop: CancellationToken,
@@ -51,6 +55,8 @@ pub(super) struct Follower {
 pub(super) struct Ended {
     /// Of the next byte that is not in the output, once it is known.
     pub(super) offset: Option<i64>,
+    /// What was skipped, as it is no more; the first of many.
+    pub(super) gaps: Vec<Gap>,
     pub(super) outcome: Result<(), Error>,
 }
 
@@ -68,6 +74,12 @@ impl From<io::Error> for Error {
     }
 }
 
+impl Ended {
+    fn before_it_began(outcome: Result<(), Error>) -> Self {
+        Self { offset: None, gaps: Vec::new(), outcome }
+    }
+}
+
 impl Follower {
     /// Follows the journal to its end, or until it is told to stop.
     pub(super) async fn run(mut self) -> Ended {
@@ -80,22 +92,26 @@ impl Follower {
             // An offset that is known is an offset that can be told, though nothing is ever appended.
             let head = tokio::select! {
                 head = self.client.head(&self.request.journal) => head,
-                () = self.stop.cancelled() => return Ended { offset: None, outcome: Ok(()) },
+                () = self.stop.cancelled() => return Ended::before_it_began(Ok(())),
             };
             match head {
                 Ok(head) => self.request.offset = head,
                 Err(error) if error.status() == Some(Status::Suspended) => {
-                    return Ended { offset: None, outcome: Ok(()) };
+                    return Ended::before_it_began(Ok(()));
                 }
-                Err(error) => return Ended { offset: None, outcome: Err(Error::Read(error)) },
+                Err(error) => return Ended::before_it_began(Err(Error::Read(error))),
             }
         }
         let mut reader = self.client.reader(self.request.clone());
-        let outcome = self.follow(&mut reader).await;
-        Ended { offset: Some(reader.offset()), outcome }
+        if let Some(direct) = &self.direct {
+            reader = reader.direct(direct);
+        }
+        let mut gaps = Vec::new();
+        let outcome = self.follow(&mut reader, &mut gaps).await;
+        Ended { offset: Some(reader.offset()), gaps, outcome }
     }
 
-    async fn follow(&self, reader: &mut Reader) -> Result<(), Error> {
+    async fn follow(&self, reader: &mut Reader, gaps: &mut Vec<Gap>) -> Result<(), Error> {
         loop {
             let event = tokio::select! {
                 biased;
@@ -111,16 +127,9 @@ impl Follower {
                     sink.write(&content)?;
                 }
                 Some(Ok(ReadEvent::Metadata(metadata))) => {
-                    if let Some(gap) = metadata.gap {
-                        tracing::warn!(
-                            journal = self.request.journal,
-                            gap.begin,
-                            gap.end,
-                            "content is no more, and was skipped"
-                        );
-                    }
+                    self.tell(metadata.gap, gaps);
                     let end = metadata.fragment.map_or(metadata.offset, |fragment| fragment.end);
-                    if let Some(ended) = self.copy(reader, end).await? {
+                    if let Some(ended) = self.copy(reader, gaps, end).await? {
                         return ended;
                     }
                 }
@@ -128,8 +137,26 @@ impl Follower {
         }
     }
 
+    fn tell(&self, gap: Option<Gap>, gaps: &mut Vec<Gap>) {
+        let Some(gap) = gap else { return };
+        tracing::warn!(
+            journal = self.request.journal,
+            gap.begin,
+            gap.end,
+            "content is no more, and was skipped"
+        );
+        if gaps.len() < GAPS_KEPT {
+            gaps.push(gap);
+        }
+    }
+
     /// Writes what is left of a fragment up to its end. Tells if the journal ended, too.
-    async fn copy(&self, reader: &mut Reader, mut end: i64) -> Result<Option<Result<(), Error>>, Error> {
+    async fn copy(
+        &self,
+        reader: &mut Reader,
+        gaps: &mut Vec<Gap>,
+        mut end: i64,
+    ) -> Result<Option<Result<(), Error>>, Error> {
         let mut sink = self.sink.lock().await;
         while reader.offset() < end {
             let event = tokio::select! {
@@ -143,6 +170,7 @@ impl Follower {
                 Some(Ok(ReadEvent::Content { content, .. })) => sink.write(&content)?,
                 // The read was taken up again, or the fragment has grown meanwhile.
                 Some(Ok(ReadEvent::Metadata(metadata))) => {
+                    self.tell(metadata.gap, gaps);
                     end = metadata.fragment.map_or(end, |fragment| fragment.end);
                 }
             }
