@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Throughput(ThroughputArgs),
     /// Deliveries to tailing readers, and how long they take end to end
     Tail(TailArgs),
+    /// A journal in its store alone, through a broker and fetched directly
+    Cold(ColdArgs),
     /// Memory, open files and start-up time of many journals that rest
     Idle(IdleArgs),
     /// A day of many small journals, an hour of which is a minute: memory, and requests to the store
@@ -179,6 +181,19 @@ pub(crate) struct TailArgs {
     /// Appends that the saturating writer keeps in flight
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) in_flight: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ColdArgs {
+    /// How many fragments [default: 1000, quick 100]
+    #[arg(long, value_name = "N")]
+    pub(crate) fragments: Option<usize>,
+    /// KiB of content in each
+    #[arg(long, value_name = "KIB", default_value_t = 512)]
+    pub(crate) kib: usize,
+    /// Codecs of the journals
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Codec::None, Codec::Gzip, Codec::Zstandard])]
+    pub(crate) codecs: Vec<Codec>,
 }
 
 #[derive(Clone, Debug, Args)]

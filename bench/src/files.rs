@@ -2,11 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam that the benches reach files through")]
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use bytes::{Bytes, BytesMut};
 
 /// Reads a text.
 pub(crate) fn read(path: &Path) -> Result<String> {
@@ -21,6 +22,19 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// Makes an empty file, which a process then writes to.
 pub(crate) fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Opens a file to read it.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// The next piece of a file, at most so long; none at its end.
+pub(crate) fn piece(file: &mut File, length: usize) -> Result<Option<Bytes>> {
+    let mut piece = BytesMut::zeroed(length);
+    let count = file.read(&mut piece).context("cannot read a file")?;
+    piece.truncate(count);
+    Ok((count > 0).then(|| piece.freeze()))
 }
 
 /// Makes a folder and those above it.

@@ -16,6 +16,7 @@ mod allocator;
 mod appends;
 mod args;
 mod cluster;
+mod cold;
 mod day;
 mod files;
 mod framing;
@@ -90,6 +91,7 @@ async fn command(cli: Cli) -> Result<()> {
         Command::Appends(args) => vec![appends::run(&setup, &args).await?],
         Command::Throughput(args) => vec![throughput::run(&setup, &args).await?],
         Command::Tail(args) => vec![tail::run(&setup, &args).await?],
+        Command::Cold(args) => vec![cold::run(&setup, &args).await?],
         Command::Idle(args) => vec![idle::run(&setup, &args).await?],
         Command::Day(args) => vec![day::run(&setup, &args).await?],
         Command::SlowClient => vec![slow_client::run(&setup).await?],

@@ -6,10 +6,11 @@ use clap::Parser as _;
 use crate::args::{Cli, Command, ReportArgs};
 use crate::output::{self, Findings};
 use crate::setup::Setup;
-use crate::{allocator, appends, files, idle, messages, slow_client, tail, throughput};
+use crate::{allocator, appends, cold, files, idle, messages, slow_client, tail, throughput};
 
 /// The commands, with the flags they have by themselves.
-const BENCHES: [&str; 7] = ["appends", "throughput", "tail", "slow-client", "idle", "allocator", "messages"];
+const BENCHES: [&str; 8] =
+    ["appends", "throughput", "tail", "cold", "slow-client", "idle", "allocator", "messages"];
 
 pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings>> {
     let mut findings = Vec::new();
@@ -19,6 +20,7 @@ pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings
                 Command::Appends(args) => appends::run(setup, &args).await,
                 Command::Throughput(args) => throughput::run(setup, &args).await,
                 Command::Tail(args) => tail::run(setup, &args).await,
+                Command::Cold(args) => cold::run(setup, &args).await,
                 Command::SlowClient => slow_client::run(setup).await,
                 Command::Idle(args) => idle::run(setup, &args).await,
                 Command::Allocator(args) => allocator::run(setup, &args),
