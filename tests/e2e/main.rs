@@ -5,6 +5,7 @@ mod lifecycle;
 mod registry;
 mod retention;
 mod specs;
+mod stored;
 
 use courant_tests::process::Node;
 
