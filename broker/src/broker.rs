@@ -44,7 +44,7 @@ use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
 use crate::peers::{Introduction, Peers};
 use crate::quota::{self, Quota};
-use crate::read::ahead;
+use crate::read::ahead::ReadAhead;
 use crate::recovery::{self, LogFound};
 use crate::replica::Replicas;
 use crate::replication::notes::RouteNotes;
@@ -230,7 +230,7 @@ impl Broker {
             })
             .collect();
         let (followed_sender, followed) = watch::channel(0);
-        let read_ahead = ahead::Budget::new(config.read_ahead);
+        let read_ahead = ReadAhead::new(config.read_ahead);
         let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
         let beat = config.lease_ttl / 8;
         let assigner = assigner(etcd.clone(), &mirror, presence.changed(), &config.id, seed);

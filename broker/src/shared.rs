@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::peer::client::PeerClient;
 use crate::peers::Peers;
 use crate::quota::Quota;
-use crate::read::ahead;
+use crate::read::ahead::ReadAhead;
 use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::resolver::target::{self, Target};
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) followed: watch::Receiver<i64>,
     pub(crate) budget: Budget,
     /// For stored content that readers have not asked for yet.
-    pub(crate) read_ahead: ahead::Budget,
+    pub(crate) read_ahead: ReadAhead,
     pub(crate) metrics: Metrics,
     /// Calls to other brokers.
     pub(crate) peers: PeerClient,

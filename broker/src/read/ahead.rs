@@ -20,9 +20,9 @@ const UNITS: u64 = 4;
 
 /// The memory that content may take which nobody has asked for yet. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct ReadAhead(Arc<Semaphore>);
 
-impl Budget {
+impl ReadAhead {
     /// A budget of so many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
@@ -60,7 +60,7 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Begins to fetch, unless others have the whole budget.
-    pub(crate) fn open(budget: &Budget, wanted: Wanted) -> Option<Self> {
+    pub(crate) fn open(budget: &ReadAhead, wanted: Wanted) -> Option<Self> {
         let Wanted { store, fragment, from, until } = wanted;
         let opened = fragment.clone();
         let length = until.distance_from(from).unwrap_or_default();
@@ -70,7 +70,7 @@ impl Ahead {
 
     /// Goes on with what is open already. It comes back if others have the whole budget.
     pub(crate) fn go_on(
-        budget: &Budget,
+        budget: &ReadAhead,
         reader: Box<FragmentReader>,
         remaining: u64,
     ) -> Result<Self, Box<FragmentReader>> {

@@ -11,7 +11,7 @@ use courant_fragment::store::{FragmentReader, StoreError};
 use courant_proto::offset::Offset;
 use tonic::Status;
 
-use super::ahead::{Ahead, Budget, Wanted};
+use super::ahead::{Ahead, ReadAhead, Wanted};
 
 /// Bytes read from a spool's files at a time.
 const READ: usize = 256 << 10;
@@ -127,7 +127,7 @@ impl Serve {
     }
 
     /// From here on its content is fetched before it is asked for, if there is room in the budget.
-    pub(crate) fn hurry(&mut self, budget: &Budget) {
+    pub(crate) fn hurry(&mut self, budget: &ReadAhead) {
         self.from = match mem::replace(&mut self.from, From::Nothing) {
             From::Store(reader) => match Ahead::go_on(budget, reader, self.remaining) {
                 Ok(ahead) => From::Ahead(Box::new(ahead)),
