@@ -356,12 +356,12 @@ fn most_cpus() -> usize {
 fn bytes(text: &str) -> Result<u64, &'static str> {
     let expected = "expected bytes, like 1000000, 512MiB, 20GiB or 1.5TiB";
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
-    let scale = match unit {
+    let scale: u64 = match unit {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        "TiB" => 1_u64 << 40,
+        "TiB" => 1 << 40,
         _ => return Err(expected),
     };
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
@@ -370,8 +370,10 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
         return Err(expected);
     }
     let whole: u64 = whole.parse().map_err(|_| expected)?;
-    let parts =
-        part.parse::<u64>().map_err(|_| expected)? * (scale / 10_u64.pow(part.len() as u32).min(scale));
+    // Six digits of a unit are far below what the product can hold.
+    let parts = u128::from(part.parse::<u64>().map_err(|_| expected)?) * u128::from(scale);
+    let parts = parts / 10_u128.pow(u32::try_from(part.len()).unwrap_or(0));
+    let parts = u64::try_from(parts).map_err(|_| expected)?;
     whole.checked_mul(scale).and_then(|bytes| bytes.checked_add(parts)).ok_or(expected)
 }
 
