@@ -8,10 +8,11 @@
 //!
 //! It decides nothing about rounds: its outcome is a command to the journal's core.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod attach;
+mod fetch;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use courant_fragment::spool::state::Proposal;
 use courant_proto::codec::Codec;
 use courant_proto::endpoint::Endpoint;
@@ -23,31 +24,16 @@ use courant_proto::route::Route;
 use courant_proto::status::Status;
 use courant_proto::wire;
 use courant_proto::wire::courant;
-use futures::future::{join_all, try_join_all};
-use futures::{Stream, StreamExt};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use tonic::Streaming;
+use futures::future::join_all;
+use tokio::sync::oneshot;
 
-use super::link::{self, Link};
-use super::local::{Fault, Filling, Head, Held, OpenHead};
-use super::messages::propose;
-use crate::append::receive::Content;
+use super::local::{Fault, Head, Held, OpenHead};
 use crate::background::Background;
 use crate::core::command::{Agreed, Command};
 use crate::journal_space::Space;
 use crate::lineage::agree::{self, Contributor, Known, Wish};
 use crate::lineage::{BeginEpoch, EpochOutcome, Lineage, judge};
 use crate::replica::Replica;
-
-/// A peer has this long to agree, and to fetch what it lacks before.
-const ATTACHED: Duration = Duration::from_secs(10);
-
-/// How long a member may take between pieces of what is fetched from it.
-const FETCHED: Duration = Duration::from_secs(5);
-
-/// Bytes that are fetched before they are written.
-const PIECE: usize = 4 << 20;
 
 /// How often the record of a journal may change under one agreement.
 const MOST_TRIES: usize = 8;
@@ -441,133 +427,6 @@ impl Syncing {
         Ok((record, after, base, registers))
     }
 
-    /// Puts aside what our log holds and the journal went on without.
-    async fn cut(&mut self, at: Offset) -> Result<(), Failure> {
-        let (reply, answer) = oneshot::channel();
-        let (replica, attempt) = (Arc::clone(&self.agreement.replica), self.agreement.attempt);
-        self.send(Command::Cut { replica, attempt, at, reply }).await?;
-        let head = answer.await.map_err(|_| Failure::passing("this broker is stopping"))?;
-        self.agreement.own.open = head.map_err(Failure::passing)?;
-        Ok(())
-    }
-
-    /// Fetches what our log lacks of the epoch that it holds, if another member has more of it: epochs that came after it and in which
-    /// nothing was committed do not change that it counts.
-    async fn complete_own(
-        &mut self,
-        space: &Space,
-        record: Option<&Lineage>,
-        all: &[Told],
-        base: Offset,
-    ) -> Result<(), Failure> {
-        let Some(own) = &self.agreement.own.open else { return Ok(()) };
-        let (epoch, from) = (own.epoch, own.committed.end);
-        let to = counts(record, epoch, base);
-        let registers = own.registers.clone();
-        if from >= to {
-            return Ok(());
-        }
-        for told in all {
-            if told.id == self.background.me || !told.certain {
-                continue;
-            }
-            let open = told.open.as_ref();
-            let reaches = open.is_some_and(|open| {
-                (open.epoch == epoch && open.end > from) || (open.epoch > epoch && open.begin >= to)
-            });
-            if !reaches {
-                continue;
-            }
-            let registers = open
-                .filter(|open| open.epoch == epoch)
-                .map_or_else(|| registers.clone(), |open| open.registers.clone());
-            self.fetch_from(space, told, epoch, (from, to), &registers).await?;
-            let own = self.agreement.own.open.as_ref();
-            if own.is_some_and(|own| own.epoch == epoch && own.committed.end >= to) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings our log to the end of what another member holds of an epoch. What it holds no more lies in the store.
-    async fn fetch_from(
-        &mut self,
-        space: &Space,
-        told: &Told,
-        epoch: u64,
-        (from, to): (Offset, Offset),
-        registers: &Registers,
-    ) -> Result<(), Failure> {
-        let Some(endpoint) = &told.endpoint else { return Ok(()) };
-        if from >= to {
-            return Ok(());
-        }
-        let replica = Arc::clone(&self.agreement.replica);
-        let request = courant::FetchRequest {
-            header: Some(self.header(space, &told.id)),
-            journal: replica.journal.as_str().to_owned(),
-            create_revision: replica.create_revision,
-            epoch,
-            from: from.get(),
-            to: to.get(),
-        };
-        let fetched = self.background.peers.fetch(endpoint, request).await;
-        let mut fetched = fetched.map_err(|status| Failure::of(&told.id, status.message()))?;
-        let mut at = fetched.begin;
-        if at != from {
-            // What lies before it is in the store by now, so our own piece of the epoch ends earlier than theirs begins.
-            tracing::info!(journal = %replica.journal, %from, %at, "a member holds only a later part of the epoch");
-        }
-        while at < to {
-            let piece = timeout(FETCHED, next_piece(&mut fetched)).await;
-            let piece =
-                piece.map_err(|_| Failure::of(&told.id, "it stopped sending what was fetched from it"))?;
-            let piece = piece.map_err(|status| Failure::of(&told.id, status.message()))?;
-            let length: u64 = piece.iter().map(|chunk| chunk.len() as u64).sum();
-            if length == 0 {
-                return Err(Failure::of(&told.id, "it sent less than it told of"));
-            }
-            let head = self.fill(epoch, at, piece, length, registers).await?;
-            at = head.committed.end;
-            self.agreement.own.open = Some(head);
-        }
-        Ok(())
-    }
-
-    async fn fill(
-        &self,
-        epoch: u64,
-        at: Offset,
-        chunks: Vec<Bytes>,
-        length: u64,
-        registers: &Registers,
-    ) -> Result<OpenHead, Failure> {
-        let replica = &self.agreement.replica;
-        let (reply, answer) = oneshot::channel();
-        let filling = Filling {
-            generation: self.agreement.own.token,
-            epoch,
-            at,
-            codec: self.agreement.codec,
-            content: Content::Memory { chunks, share: None },
-            length,
-            registers: registers.clone(),
-            reply,
-        };
-        let command = Command::Fill {
-            journal: replica.journal.clone(),
-            create_revision: replica.create_revision,
-            filling: Box::new(filling),
-        };
-        self.send(command).await?;
-        match answer.await {
-            Ok(Ok(head)) => Ok(head),
-            Ok(Err(fault)) => Err(Failure::here(fault)),
-            Err(_) => Err(Failure::passing("the agreement was given up")),
-        }
-    }
-
     /// Begins the epoch in our own log.
     async fn enter(&self, epoch: u64, begin: Offset, registers: &Registers) -> Result<OpenHead, Failure> {
         let (reply, answer) = oneshot::channel();
@@ -584,150 +443,6 @@ impl Syncing {
         entered.map_err(Failure::here)
     }
 
-    /// Opens a stream to each peer that is Courant's, and waits until all have agreed.
-    async fn attach(
-        &self,
-        space: &Space,
-        peers: &[Peer],
-        told: &[Told],
-        record: Option<&Lineage>,
-        epoch: &Epoch,
-    ) -> Result<Vec<Link>, Failure> {
-        let journal = &self.agreement.replica.journal;
-        let streams = peers.iter().filter(|peer| peer.is_courant).map(|peer| async {
-            let told = told.iter().find(|told| told.id == peer.id);
-            let token = told.map_or(0, |told| told.token);
-            let open = told.and_then(|told| told.open.as_ref());
-            let counts = open.map_or(epoch.base, |open| counts(record, open.epoch, epoch.base));
-            let attach = courant::Attach {
-                token,
-                create_revision: self.agreement.replica.create_revision,
-                epoch: epoch.number,
-                prior: epoch.prior,
-                base: epoch.base.get(),
-                counts: counts.get(),
-            };
-            let first = wire::ReplicateRequest {
-                header: Some(self.header(space, &peer.id)),
-                deprecated_journal: journal.as_str().to_owned(),
-                attach: Some(attach),
-                ..propose(journal, &epoch.proposal, &epoch.registers, true)
-            };
-            let mut stream = self.open(peer, first).await?;
-            let answer = answered(&mut stream, peer).await?;
-            if answer.status == Status::Ok as i32 {
-                return Ok(stream);
-            }
-            let status = Status::from_wire(answer.status).map_or("an unknown status", Status::name);
-            if answer.status == Status::ProposalMismatch as i32 {
-                let have = answer.fragment.map(|have| (have.begin, have.end, have.compression_codec));
-                let Proposal { begin, end, codec, .. } = epoch.proposal;
-                let asked = (begin.get(), end.get(), codec.to_wire() as i32);
-                let why = format!("broker {} answers {status} to {asked:?}: it has {have:?}", peer.id);
-                return Err(Failure::Differs(why));
-            }
-            // A route that is not the newest is nobody's fault.
-            Err(Failure::passing(format!("broker {} answers {status}", peer.id)))
-        });
-        let streams = try_join_all(streams).await?;
-        Ok(streams
-            .into_iter()
-            .enumerate()
-            .map(|(number, stream)| self.listen(stream, number, true))
-            .collect())
-    }
-
-    /// Opens a stream to each peer of another make and follows its repairs: all roll to the greatest end, and take the registers of who
-    /// is there.
-    async fn attach_foreign(
-        &self,
-        space: &Space,
-        peers: &[Peer],
-        base: Offset,
-        registers: Registers,
-    ) -> Result<(Vec<Opened>, Offset, Registers), Failure> {
-        let journal = &self.agreement.replica.journal;
-        let foreign: Vec<&Peer> = peers.iter().filter(|peer| !peer.is_courant).collect();
-        if foreign.is_empty() {
-            return Ok((Vec::new(), base, registers));
-        }
-        let (mut base, mut registers) = (base, registers);
-        let mut proposal = Proposal::empty_at(base, self.agreement.codec);
-        let mut streams = Vec::new();
-        for peer in &foreign {
-            let first = wire::ReplicateRequest {
-                header: Some(self.header(space, &peer.id)),
-                deprecated_journal: journal.as_str().to_owned(),
-                ..propose(journal, &proposal, &registers, true)
-            };
-            streams.push(self.open(peer, first).await?);
-        }
-        for _ in 0..MOST_TRIES {
-            let mut again = false;
-            for (stream, peer) in streams.iter_mut().zip(&foreign) {
-                let answer = answered(stream, peer).await?;
-                match Status::from_wire(answer.status) {
-                    Ok(Status::Ok) => {}
-                    Ok(Status::ProposalMismatch) => {
-                        let end = answer.fragment.and_then(|fragment| Offset::new(fragment.end));
-                        let end =
-                            end.ok_or_else(|| Failure::of(&peer.id, "its mismatch tells of no fragment"))?;
-                        if end > base {
-                            let theirs = answer.registers.map(Registers::try_from).transpose();
-                            registers =
-                                theirs.map_err(|error| Failure::of(&peer.id, error))?.unwrap_or_default();
-                            base = end;
-                        }
-                        again = true;
-                    }
-                    // A route that is not the newest, or not yet, is nobody's fault.
-                    Ok(status) => {
-                        return Err(Failure::passing(format!(
-                            "broker {} answers {}",
-                            peer.id,
-                            status.name()
-                        )));
-                    }
-                    Err(_) => return Err(Failure::of(&peer.id, "an unknown status")),
-                }
-            }
-            if !again {
-                return Ok((streams, base, registers));
-            }
-            proposal = Proposal::empty_at(base, self.agreement.codec);
-            for (stream, peer) in streams.iter().zip(&foreign) {
-                let message = propose(journal, &proposal, &registers, true);
-                stream
-                    .sender
-                    .send(message)
-                    .await
-                    .map_err(|_| Failure::of(&peer.id, "it ended the stream"))?;
-            }
-        }
-        Err(Failure::passing("members of another make do not agree on where the journal ends"))
-    }
-
-    async fn open(&self, peer: &Peer, first: wire::ReplicateRequest) -> Result<Opened, Failure> {
-        let (sender, requests) = mpsc::channel(link::QUEUE);
-        sender.send(first).await.map_err(|_| Failure::passing("a queue closed early"))?;
-        let responses = self.background.peers.replicate(&peer.endpoint, requests).await;
-        let responses = responses.map_err(|status| Failure::answered(&peer.id, &status))?;
-        Ok(Opened { peer: peer.id.clone(), sender, responses })
-    }
-
-    fn listen(&self, stream: Opened, number: usize, is_courant: bool) -> Link {
-        let Opened { peer, sender, responses } = stream;
-        let listening = link::listen(
-            self.background.cores.clone(),
-            Arc::clone(&self.agreement.replica),
-            self.agreement.attempt,
-            number,
-            responses,
-        );
-        self.background.spawn_here(listening);
-        Link::new(peer, is_courant, sender)
-    }
-
     fn header(&self, space: &Space, to: &ProcessId) -> wire::Header {
         let route = (*self.agreement.route).clone();
         let route = route.with_endpoints(|id| space.member(id).map(|spec| spec.endpoint.clone()));
@@ -740,22 +455,6 @@ impl Syncing {
     async fn send(&self, command: Command) -> Result<(), Failure> {
         let sent = self.background.cores.send(&self.agreement.replica.journal, command).await;
         sent.map_err(|status| Failure::passing(status.message()))
-    }
-}
-
-/// A stream to a peer that was opened.
-struct Opened {
-    peer: ProcessId,
-    sender: mpsc::Sender<wire::ReplicateRequest>,
-    responses: Streaming<wire::ReplicateResponse>,
-}
-
-async fn answered(stream: &mut Opened, peer: &Peer) -> Result<wire::ReplicateResponse, Failure> {
-    match timeout(ATTACHED, stream.responses.message()).await {
-        Err(_) => Err(Failure::of(&peer.id, "it did not agree in time")),
-        Ok(Err(status)) => Err(Failure::answered(&peer.id, &status)),
-        Ok(Ok(None)) => Err(Failure::of(&peer.id, "it ended the stream without an answer")),
-        Ok(Ok(Some(answer))) => Ok(answer),
     }
 }
 
@@ -775,18 +474,4 @@ fn contributor(told: &Told) -> Contributor {
             registers: open.registers.clone(),
         }),
     }
-}
-
-/// What comes next of a stream of content, some of it together.
-async fn next_piece(
-    fetched: &mut (impl Stream<Item = Result<Bytes, tonic::Status>> + Unpin),
-) -> Result<Vec<Bytes>, tonic::Status> {
-    let (mut chunks, mut length) = (Vec::new(), 0);
-    while length < PIECE {
-        let Some(chunk) = fetched.next().await else { break };
-        let chunk = chunk?;
-        length += chunk.len();
-        chunks.push(chunk);
-    }
-    Ok(chunks)
 }
