@@ -29,6 +29,7 @@ mod network;
 mod plan;
 mod push_relabel;
 mod reader;
+mod reports;
 mod run;
 mod shed;
 mod solve;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::items::{Assigned, Items};
 use crate::members::{Member, Members, NOWHERE};
+use crate::reports::{self, Judged};
 use crate::solve::Solution;
 
 /// Most replicas of an item; what wants more gets as many.
@@ -189,40 +190,38 @@ impl State {
         }
     }
 
-    /// As [`State::set_suspects`], of reports `(member, by)`: a member has failed for the items whose primary says so. One that most of
-    /// the others report has failed for all of its items, its own primaries among them, and what it says itself counts for nothing:
-    /// who hears nobody reports everybody.
+    /// As [`State::set_suspects`], of reports `(member, by)`, as far as they are to be believed.
     pub fn set_reports<'a>(
         &mut self,
         reports: impl IntoIterator<Item = ((&'a str, &'a str), (&'a str, &'a str))>,
     ) {
-        let number = |(zone, suffix)| self.members.find(zone, suffix);
+        let is_live = |number: &u32| self.members.get(*number).live.is_some();
+        let number = |(zone, suffix)| self.members.find(zone, suffix).filter(is_live);
         let reports: HashSet<(u32, u32)> =
             reports.into_iter().filter_map(|(member, by)| Some((number(member)?, number(by)?))).collect();
         let mut suspects = HashSet::new();
         if !reports.is_empty() {
-            let others =
-                self.members.all().iter().filter(|member| member.live.is_some()).count().saturating_sub(1);
-            let is_cut_off = |suspect: u32| {
-                let count = reports.iter().filter(|(member, by)| *member == suspect && by != member).count();
-                count >= 2 && count * 2 > others
-            };
-            let cut_off: HashSet<u32> =
-                reports.iter().map(|(member, _)| *member).filter(|member| is_cut_off(*member)).collect();
+            let live = self.members.all().iter().filter(|member| member.live.is_some()).count();
+            let Judged { cut_off, believed } = reports::judge(live, &reports);
             self.items.order();
             for &item in self.items.ordered() {
                 let assigned = &self.items.get(item).assigned;
-                let primary =
-                    assigned.iter().find(|assigned| assigned.slot == 0).map(|primary| primary.member);
-                let told = reports.iter().filter(|(_, by)| primary == Some(*by) && !cut_off.contains(by));
-                suspects.extend(told.map(|&(member, _)| (item, member)));
-                suspects.extend(cut_off.iter().map(|&member| (item, member)));
+                let primary = assigned.iter().find(|assigned| assigned.slot == 0);
+                let told = primary.and_then(|primary| believed.get(&primary.member)).into_iter().flatten();
+                suspects.extend(told.chain(&cut_off).map(|&member| (item, member)));
             }
         }
         if suspects != self.suspects {
             self.suspects = suspects;
             self.changed();
         }
+    }
+
+    /// Whether a member is treated as failed for an item.
+    #[must_use]
+    pub fn is_suspected(&self, item: &str, zone: &str, suffix: &str) -> bool {
+        let pair = (self.items.find(item), self.members.find(zone, suffix));
+        matches!(pair, (Some(item), Some(member)) if self.is_suspect(item, member))
     }
 
     /// Whether this member leads: the one whose key was created first does.

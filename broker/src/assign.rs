@@ -1,5 +1,6 @@
 //! Who holds which journal: what the allocator has to know of journals and brokers, which it has never heard of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use courant_allocator::{Allocator, Fact, Keys, MemberSpec, Reader, Suspicion};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::journal_space::decode::{Assignment, Value};
 use crate::journal_space::{SpaceMirror, effective_replication, route_of};
-use crate::peers::View;
+use crate::peers::record::Suspicion as Reported;
 
 /// Most replicas of a journal, as Gazette has it.
 const MOST_REPLICATION: usize = 9;
@@ -23,7 +24,7 @@ pub(crate) type Assigner = Allocator<JournalReader>;
 pub(crate) fn assigner(
     etcd: Client,
     mirror: &SpaceMirror,
-    reports: watch::Receiver<Arc<View>>,
+    reports: watch::Receiver<Arc<BTreeSet<Reported>>>,
     me: &ProcessId,
     seed: u64,
 ) -> Assigner {
@@ -37,7 +38,7 @@ pub(crate) struct JournalReader;
 
 impl Reader for JournalReader {
     type Value = Value;
-    type Reports = Arc<View>;
+    type Reports = Arc<BTreeSet<Reported>>;
 
     fn fact<'a>(&self, entry: &'a Entry<Value>) -> Option<Fact<'a>> {
         Some(match &entry.value {
@@ -71,10 +72,9 @@ impl Reader for JournalReader {
         route.map(|route| route.encode()).unwrap_or_default()
     }
 
-    fn suspicions(&self, reports: &Arc<View>) -> Vec<Suspicion> {
+    fn suspicions(&self, reports: &Self::Reports) -> Vec<Suspicion> {
         let id = |id: &ProcessId| (id.zone().into(), id.suffix().into());
-        let reports = reports.suspected.iter();
-        reports.map(|report| Suspicion { member: id(&report.suspect), by: id(&report.by) }).collect()
+        reports.iter().map(|report| Suspicion { member: id(&report.suspect), by: id(&report.by) }).collect()
     }
 
     /// A set of one is synchronised by itself: it can be told so at once.

@@ -42,7 +42,8 @@ use crate::lineage::LineageTask;
 use crate::member::{Join, Member, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
-use crate::peers::{Introduction, Peers};
+use crate::peers::lookout::Pace;
+use crate::peers::{Introduction, Peers, Scout};
 use crate::quota::{self, Quota};
 use crate::read::ahead::ReadAhead;
 use crate::recovery::{self, LogFound};
@@ -186,17 +187,20 @@ impl Broker {
         metrics::register_ahead(registry, Arc::clone(ahead.counters()));
         metrics::register_counters(registry, Arc::clone(&stores), Arc::clone(persister.counters()));
         metrics::register_quota(registry, quota.clone(), Arc::clone(&clock));
+        let pace = Pace::of(config.lease_ttl);
         let introduction = Introduction {
             etcd: etcd.clone(),
             root: Arc::clone(&root),
             me: config.id.clone(),
             member: member.clone(),
             space: mirror.clone(),
+            pace,
             seed,
         };
         let (presence, presence_task) = Box::pin(Peers::load(introduction)).await?;
         let (notes, notes_task) = RouteNotes::new(etcd.clone(), mirror.clone(), seed);
         let peers = PeerClient::default();
+        let scout = Scout { peers: presence.clone(), client: peers.clone(), space: mirror.clone(), pace };
         let background = Background {
             me: config.id.clone(),
             runtime,
@@ -233,7 +237,7 @@ impl Broker {
         let read_ahead = ReadAhead::new(config.read_ahead);
         let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
         let beat = config.lease_ttl / 8;
-        let assigner = assigner(etcd.clone(), &mirror, presence.changed(), &config.id, seed);
+        let assigner = assigner(etcd.clone(), &mirror, presence.settled(), &config.id, seed);
         let shared = Arc::new(Shared {
             config,
             clock,
@@ -264,6 +268,7 @@ impl Broker {
         });
         jobs.jobs.push(("the member's place", place));
         jobs.add("presence", move |cancel| presence_task.run(cancel));
+        jobs.add("the scout", move |cancel| endless(scout.run(cancel)));
         jobs.add("the routes", move |cancel| endless(notes_task.run(cancel)));
         jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
         jobs.add("the persister", move |cancel| endless(persister_task.run(cancel)));

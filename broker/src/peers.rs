@@ -1,14 +1,22 @@
 //! The brokers of a cluster that are of this kind, and those that somebody cannot reach.
 //!
-//! Promises that need every replica of a journal to be one of us ask [`Peers::is_courant`]. A primary that cannot reach a replica which
-//! the registry holds for alive reports it by [`Peers::suspect`]; the allocator's leader reads [`Peers::view`], and treats the
-//! replica as failed for the journals of that primary if another synchronised one remains.
+//! Promises that need every replica of a journal to be one of us ask [`Peers::is_courant`]. Members that the registry holds for alive and
+//! that do not answer are reported: those that answer nothing, as the [`Scout`] finds, and those that a primary has failed to agree with
+//! ([`Peers::suspect`]). The allocator's leader reads [`Peers::settled`], and judges whom of them to do without.
+//!
+//! ```text
+//!  Scout ── asks all, in turn ──► lookout (pure) ── silent ──┐
+//!  a primary's agreement fails ── a complaint, if most answer ┴─► Keeper ─► our keys ─► everybody's view ─► settled ─► the leader
+//! ```
 //!
 //! What shall be in the registry is compared with what is there, and mended, whenever either changes: a lost reply, a new lease or
-//! a removal by hand are all the same. It does not know how a peer is found to be out of reach.
+//! a removal by hand are all the same.
 
 mod keep;
+pub(crate) mod lookout;
 pub(crate) mod record;
+mod scout;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +39,11 @@ use tokio_util::sync::CancellationToken;
 use crate::journal_space::{Root, SpaceMirror};
 use crate::member::{Member, MemberError};
 use keep::Keeper;
+use lookout::Pace;
 use record::{Keys, Presence, PresenceDecoder, Suspicion, SuspicionDecoder};
+pub(crate) use scout::Scout;
 
-/// A suspicion that nobody repeats is dropped after this: whoever still cannot reach the peer soon says so again.
+/// A complaint that nobody repeats is dropped after this: whoever still cannot reach the peer soon says so again.
 const LASTS: Duration = Duration::from_secs(60);
 
 /// What is known of the members at one moment.
@@ -55,11 +65,37 @@ pub(crate) struct Peers(Arc<Inner>);
 struct Inner {
     me: ProcessId,
     view: watch::Sender<Arc<View>>,
-    /// Whom this process cannot reach, and until when that is said.
-    reports: Mutex<BTreeMap<ProcessId, Instant>>,
+    /// Who cannot be reached, by whom, as it has been for a while.
+    settled: watch::Sender<Arc<BTreeSet<Suspicion>>>,
+    /// Members that this process could not agree with.
+    complaints: Mutex<BTreeMap<ProcessId, Complaint>>,
+    /// What the scout has found.
+    found: Mutex<Found>,
+    /// What is to be reported has changed.
     reported: Notify,
     /// Our own spools hold as much as they may.
     is_without_room: AtomicBool,
+    /// Somebody complains: the scout is to look around before that is told.
+    complained: Notify,
+}
+
+/// A member that could not be agreed with.
+#[derive(Clone, Copy, Debug)]
+struct Complaint {
+    raised: Instant,
+    /// Until when it is told.
+    until: Instant,
+    /// The lease that the member had: under another one it is not the one that was complained of.
+    lease: Option<i64>,
+}
+
+/// What the scout has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Who answers nothing.
+    silent: BTreeSet<ProcessId>,
+    /// Complaints from before may be told: when all members were asked again, enough of them answered. None: it is we who hear nobody.
+    trusted: Option<Instant>,
 }
 
 /// What the peers of a broker are known by.
@@ -69,6 +105,7 @@ pub(crate) struct Introduction {
     pub(crate) me: ProcessId,
     pub(crate) member: Member,
     pub(crate) space: SpaceMirror,
+    pub(crate) pace: Pace,
     pub(crate) seed: u64,
 }
 
@@ -77,6 +114,7 @@ pub(crate) struct PeersTask {
     members: Feed<PresenceDecoder>,
     suspects: Feed<SuspicionDecoder>,
     keeper: Keeper,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for PeersTask {
@@ -88,7 +126,7 @@ impl std::fmt::Debug for PeersTask {
 impl Peers {
     /// Reads what there is. The task must run to make us known, and to follow the others.
     pub(crate) async fn load(introduction: Introduction) -> Result<(Self, PeersTask), KeyspaceError> {
-        let Introduction { etcd, root, me, member, space, seed } = introduction;
+        let Introduction { etcd, root, me, member, space, pace, seed } = introduction;
         let keys = Keys::of(&root);
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = rng.random();
@@ -102,9 +140,12 @@ impl Peers {
         let peers = Self(Arc::new(Inner {
             me,
             view: watch::Sender::default(),
-            reports: Mutex::default(),
+            settled: watch::Sender::default(),
+            complaints: Mutex::default(),
+            found: Mutex::default(),
             reported: Notify::new(),
             is_without_room: AtomicBool::new(false),
+            complained: Notify::new(),
         }));
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let presence = Presence { version, instance, is_without_room: false };
@@ -119,10 +160,9 @@ impl Peers {
             suspects,
             rng,
             put: None,
-            leases: BTreeMap::new(),
         };
         keeper.publish();
-        Ok((peers, PeersTask { members: members_feed, suspects: suspects_feed, keeper }))
+        Ok((peers, PeersTask { members: members_feed, suspects: suspects_feed, keeper, pace }))
     }
 
     /// Whether a member is a broker of this kind. Of one that has just come this may not be known yet.
@@ -156,22 +196,54 @@ impl Peers {
         self.0.view.subscribe()
     }
 
-    /// Reports that this broker cannot reach a member, for a while; repeating it lengthens that. From any thread.
+    /// Who cannot be reached by whom, once that has stayed the same for a while: reports of one fault come one after the other.
+    pub(crate) fn settled(&self) -> watch::Receiver<Arc<BTreeSet<Suspicion>>> {
+        self.0.settled.subscribe()
+    }
+
+    /// Whether a member answers nothing that this broker asks it. What has to go to it need not be tried.
+    pub(crate) fn is_silent(&self, id: &ProcessId) -> bool {
+        self.0.found.lock().silent.contains(id)
+    }
+
+    /// Complains that this broker cannot agree with a member, for a while; repeating it lengthens that. From any thread. It is told
+    /// once all members were asked, and most have answered.
     pub(crate) fn suspect(&self, id: &ProcessId) {
         if *id == self.0.me {
             return;
         }
-        let earlier = self.0.reports.lock().insert(id.clone(), Instant::now() + LASTS);
-        if earlier.is_none() {
-            tracing::warn!(peer = %id, "reporting a member that cannot be reached");
+        let (now, until) = (Instant::now(), Instant::now() + LASTS);
+        let mut complaints = self.0.complaints.lock();
+        let complaint = complaints.entry(id.clone());
+        let complaint = complaint.and_modify(|complaint| complaint.until = until).or_insert_with(|| {
+            tracing::warn!(peer = %id, "a member cannot be agreed with");
+            Complaint { raised: now, until, lease: None }
+        });
+        if complaint.raised == now {
+            self.0.complained.notify_one();
             self.0.reported.notify_one();
         }
     }
 
-    /// Takes the report back: the member has been reached. From any thread; costs little where there was none.
+    /// Takes the complaint back: the member was agreed with. From any thread; costs little where there was none.
     pub(crate) fn clear(&self, id: &ProcessId) {
-        if self.0.reports.lock().remove(id).is_some() {
-            tracing::info!(peer = %id, "a member that was reported is reached again");
+        if self.0.complaints.lock().remove(id).is_some() {
+            tracing::info!(peer = %id, "a member is agreed with again");
+            self.0.reported.notify_one();
+        }
+    }
+
+    /// Takes over what was found out of the members.
+    fn found(&self, found: Found) {
+        let before = std::mem::replace(&mut *self.0.found.lock(), found.clone());
+        for id in found.silent.difference(&before.silent) {
+            tracing::warn!(peer = %id, "reporting a member that answers nothing");
+        }
+        for id in before.silent.difference(&found.silent) {
+            tracing::info!(peer = %id, "a member that was reported answers again, or is gone");
+        }
+        let has_waiting = before.trusted != found.trusted && !self.0.complaints.lock().is_empty();
+        if before.silent != found.silent || has_waiting {
             self.0.reported.notify_one();
         }
     }
@@ -183,14 +255,16 @@ impl PeersTask {
     /// # Errors
     /// When another process lives under our id and our lease, or the registry was exchanged for another.
     pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), MemberError> {
-        let Self { members, suspects, keeper } = self;
+        let Self { members, suspects, keeper, pace } = self;
         let stop = cancel.child_token();
+        let settling = settle::settle(keeper.peers.changed(), keeper.peers.0.settled.clone(), pace);
         let mut feeds = JoinSet::new();
         feeds.spawn(members.run(stop.clone()));
         feeds.spawn(suspects.run(stop));
         tokio::select! {
             () = cancel.cancelled() => Ok(()),
             Some(Ok(ended)) = feeds.join_next() => Ok(ended?),
+            () = settling => Ok(()),
             kept = Box::pin(keeper.keep()) => kept,
         }
     }

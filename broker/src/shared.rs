@@ -139,8 +139,9 @@ impl Shared {
                 }
                 Status::Ok => {
                     let me = &self.config.id;
-                    let targets =
-                        target::targets(&space, &resolution, me, |endpoint| self.peers.has_failed(endpoint));
+                    let is_silent = |id: &_| self.presence.is_silent(id);
+                    let has_failed = |endpoint: &_| self.peers.has_failed(endpoint);
+                    let targets = target::targets(&space, &resolution, me, is_silent, has_failed);
                     for target in &targets {
                         self.peers.is_of_our_kind(&target.endpoint, self.presence.is_courant(&target.id));
                     }

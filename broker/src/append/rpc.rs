@@ -24,6 +24,7 @@ use super::proxy::{self, Passed};
 use super::receive::{self, Content, Received, Terms};
 use crate::core::command::{AppendJob, Command, Outcome};
 use crate::journal_space::effective_replication;
+use crate::resolver::target::Target;
 use crate::shared::Wants;
 use crate::shared::{Located, Shared};
 
@@ -67,6 +68,12 @@ pub(crate) async fn append(
             continue;
         }
         if let Some(target) = located.targets.first() {
+            if shared.presence.is_silent(&target.id) {
+                // It would be lost on the way. Another primary takes its place in a moment, and then it can be passed on.
+                another_route(&shared, &mut give_up, silent(target)).await?;
+                moves -= 1;
+                continue;
+            }
             let mut first = first.clone();
             first.header = Some((&located.resolution.header).into());
             let passing = match &received {
@@ -187,6 +194,13 @@ pub(crate) async fn append(
         "journal {} keeps moving or changing its suspension; nothing was committed, try again",
         name.name
     )))
+}
+
+fn silent(target: &Target) -> tonic::Status {
+    tonic::Status::unavailable(format!(
+        "broker {}, the primary, answers nothing at {}; nothing was committed, try again when another has taken its place",
+        target.id, target.endpoint
+    ))
 }
 
 /// The primary could not be reached: waits until something has changed in the cluster, or a moment; not for ever.

@@ -6,7 +6,6 @@ use etcd_client::PutOptions;
 use super::*;
 use crate::journal_space::Space;
 use crate::journal_space::fixture::*;
-use crate::peers::record::Suspicion as Reported;
 use crate::transaction::commit::commit;
 use crate::transaction::{PutLease, Transaction, Write};
 
@@ -14,7 +13,7 @@ use crate::transaction::{PutLease, Transaction, Write};
 struct Assigned {
     cluster: Cluster,
     leases: Vec<i64>,
-    reports: watch::Sender<Arc<View>>,
+    reports: watch::Sender<Arc<BTreeSet<Reported>>>,
 }
 
 async fn cluster(members: &[&str]) -> Assigned {
@@ -122,7 +121,7 @@ async fn a_broker_that_its_primary_cannot_reach_is_replaced_at_once() {
     let suspect = assigned.into_iter().find(|member| *member != by).expect("another one");
 
     let report = Reported { suspect: suspect.clone(), by: by.clone() };
-    reports.send_replace(Arc::new(View { suspected: [report].into(), ..View::default() }));
+    reports.send_replace(Arc::new([report].into()));
     let space = cluster
         .until("another one in its place", |space| {
             let holds =

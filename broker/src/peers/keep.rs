@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use courant_keyspace::{Error as KeyspaceError, Mirror, Revision};
+use courant_keyspace::{Entry, Error as KeyspaceError, Mirror, Revision};
 use courant_proto::id::ProcessId;
 use etcd_client::{Client, Compare, PutOptions, Txn, TxnOp};
 use rand::RngExt;
@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::record::{Keys, Presence, Present, Report, Reported, Suspicion};
-use super::{Peers, View};
+use super::{Complaint, Found, LASTS, Peers, View};
 use crate::journal_space::SpaceMirror;
 use crate::member::{Member, MemberError, Standing};
 
@@ -42,8 +42,6 @@ pub(super) struct Keeper {
     pub(super) rng: StdRng,
     /// When we put our presence last, and under which lease.
     pub(super) put: Option<(Revision, i64)>,
-    /// The leases that our suspects had when they were reported.
-    pub(super) leases: BTreeMap<ProcessId, i64>,
 }
 
 impl Keeper {
@@ -123,7 +121,9 @@ impl Keeper {
         let suspects = self.suspects.snapshot();
         for (suspicion, lease) in &wanted {
             let key = self.keys.suspicion(suspicion);
-            if suspects.get(&key).is_none_or(|entry| entry.lease != standing.lease) {
+            let is_as_told =
+                |entry: &Entry<Reported>| entry.lease == standing.lease && entry.value.report.lease == *lease;
+            if !suspects.get(&key).is_some_and(is_as_told) {
                 changes.push(put_under(standing.lease, key, &Report { lease: *lease }));
             }
         }
@@ -170,22 +170,29 @@ impl Keeper {
     fn wanted(&mut self) -> (BTreeMap<Suspicion, i64>, Option<Instant>) {
         let now = Instant::now();
         let space = self.space.snapshot();
-        let mut reports = self.peers.0.reports.lock();
-        let leases = &mut self.leases;
-        // A suspect that has gone, or come back as another, is not the one that was reported.
-        reports.retain(|suspect, until| {
-            let lease = space.member_entry(suspect).map(|(entry, _)| entry.lease);
-            *until > now
-                && lease.is_some_and(|lease| *leases.entry(suspect.clone()).or_insert(lease) == lease)
+        let lease_of = |id: &ProcessId| space.member_entry(id).map(|(entry, _)| entry.lease);
+        let Found { silent, trusted } = self.peers.0.found.lock().clone();
+        let mut complaints = self.peers.0.complaints.lock();
+        // Who has gone, or come back as another, is not the one that was complained of.
+        complaints.retain(|suspect, complaint| {
+            let lease = lease_of(suspect);
+            complaint.until > now && lease.is_some_and(|lease| *complaint.lease.get_or_insert(lease) == lease)
         });
-        let suspects: BTreeSet<&ProcessId> = reports.keys().collect();
-        leases.retain(|suspect, _| suspects.contains(suspect));
+        let is_told = |complaint: &Complaint| trusted.is_some_and(|trusted| complaint.raised <= trusted);
+        let complained_of =
+            complaints.iter().filter(|(_, complaint)| is_told(complaint)).map(|(suspect, _)| suspect.clone());
+        let suspects: BTreeSet<ProcessId> = complained_of.chain(silent).collect();
+        let until = complaints.values().map(|complaint| complaint.until).min();
+        let until = until.or_else(|| (!suspects.is_empty()).then(|| now + LASTS));
         let by = &self.peers.0.me;
-        let wanted = leases
-            .iter()
-            .map(|(suspect, lease)| (Suspicion { suspect: suspect.clone(), by: by.clone() }, *lease))
+        let wanted = suspects
+            .into_iter()
+            .filter_map(|suspect| {
+                let lease = lease_of(&suspect)?;
+                Some((Suspicion { suspect, by: by.clone() }, lease))
+            })
             .collect();
-        (wanted, reports.values().min().copied())
+        (wanted, until)
     }
 
     async fn commit(&self, changes: Vec<TxnOp>) -> Result<Revision, KeyspaceError> {

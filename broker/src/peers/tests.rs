@@ -7,6 +7,18 @@ use crate::journal_space::fixture::*;
 use crate::member::Join;
 use crate::member::tests::caught_up;
 
+const PACE: Pace = Pace {
+    every: Duration::from_secs(1),
+    answer: Duration::from_secs(2),
+    silence: Duration::from_secs(4),
+    calm: (Duration::from_secs(1), Duration::from_secs(5)),
+    settle: Duration::from_secs(1),
+    settle_most: Duration::from_secs(2),
+};
+
+/// No test takes so long.
+const LATER: Duration = Duration::from_secs(100_000);
+
 /// A member of a cluster, with its peers.
 struct One {
     member: Member,
@@ -31,9 +43,12 @@ impl One {
             me: who.clone(),
             member: member.clone(),
             space: cluster.mirror.clone(),
+            pace: PACE,
             seed,
         };
         let (peers, task) = Box::pin(Peers::load(introduction)).await.expect("a registry that answers");
+        // Nobody listens where these say that they are. All is as if everybody had answered.
+        peers.found(Found { trusted: Some(Instant::now() + LATER), ..Found::default() });
         let mut ended = JoinSet::new();
         ended.spawn(task.run(cluster.cancel.clone()));
         Self { member, peers, ended }
@@ -151,4 +166,63 @@ async fn a_copy_of_the_data_folder_cannot_share_the_place() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(second.ended.try_join_next().is_none(), "the later one goes on");
     cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_complaint_is_told_once_most_have_answered_and_silence_at_once() {
+    let mut cluster = Cluster::start().await;
+    let (a, b, c) = (id("zone-a/self"), id("zone-b/other"), id("zone-c/third"));
+    let one = One::start(&mut cluster, &a, None, 1).await;
+    let other = One::start(&mut cluster, &b, None, 2).await;
+    cluster.put_member(&broker(&c)).await;
+
+    one.peers.found(Found::default());
+    one.peers.suspect(&b);
+    one.peers.found(Found { silent: [c.clone()].into(), trusted: None });
+    other.until_suspects(&[(&c, &a)]).await;
+    assert!(one.peers.is_silent(&c) && !one.peers.is_silent(&b));
+    one.peers.found(Found { silent: [c.clone()].into(), trusted: Some(Instant::now()) });
+    other.until_suspects(&[(&b, &a), (&c, &a)]).await;
+    // An agreement with it says nothing of one that answers nothing.
+    one.peers.clear(&b);
+    one.peers.clear(&c);
+    other.until_suspects(&[(&c, &a)]).await;
+    one.peers.found(Found { silent: BTreeSet::new(), trusted: Some(Instant::now()) });
+    other.until_suspects(&[]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_are_passed_on_when_they_have_stayed_the_same_or_have_changed_for_long() {
+    let (a, b) = (id("zone-a/self"), id("zone-b/other"));
+    let suspicion =
+        |suspect: &ProcessId, by: &ProcessId| Suspicion { suspect: suspect.clone(), by: by.clone() };
+    let (view, told) = watch::channel(Arc::new(View::default()));
+    let (settled, mut passed_on) = watch::channel(Arc::default());
+    let mut settling = JoinSet::new();
+    settling.spawn(settle::settle(told, settled, PACE));
+    let say = |suspected: &[Suspicion]| {
+        view.send_replace(Arc::new(View {
+            suspected: suspected.iter().cloned().collect(),
+            ..View::default()
+        }));
+    };
+    let one = [suspicion(&a, &b)];
+    let began = Instant::now();
+    say(&one);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    say(&[suspicion(&a, &b), suspicion(&b, &a)]);
+    passed_on.changed().await.expect("a task");
+    assert_eq!((passed_on.borrow_and_update().len(), began.elapsed().as_millis() / 100), (2, 16));
+    // One that comes and goes holds up nobody for ever.
+    let began = Instant::now();
+    let mut rounds = 0;
+    while !passed_on.has_changed().expect("a task") {
+        say(if rounds % 2 == 0 { &[] } else { &one[..] });
+        rounds += 1;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(began.elapsed().as_millis() / 400, 6, "after two seconds");
+    drop(view);
+    settling.join_next().await.expect("a task").expect("an end");
 }

@@ -13,12 +13,13 @@ pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
 }
 
-/// The peers that a resolution leaves, best first: the one that it names; or all members, those of our own zone first, and of a zone
-/// those first that could be reached when they were tried last. A member whose key is gone is none.
+/// The peers that a resolution leaves, best first: the one that it names; or all members, those that answer nothing last, those of our own
+/// zone first, and of a zone those first that could be reached when they were tried last. A member whose key is gone is none.
 pub(crate) fn targets(
     space: &Space,
     resolution: &Resolution,
     me: &ProcessId,
+    is_silent: impl Fn(&ProcessId) -> bool,
     has_failed: impl Fn(&Endpoint) -> bool,
 ) -> Vec<Target> {
     let header = &resolution.header;
@@ -30,7 +31,9 @@ pub(crate) fn targets(
             Some(Target { id: id.clone(), endpoint })
         })
         .collect();
-    targets.sort_by_key(|target| (target.id.zone() != me.zone(), has_failed(&target.endpoint)));
+    targets.sort_by_key(|target| {
+        (is_silent(&target.id), target.id.zone() != me.zone(), has_failed(&target.endpoint))
+    });
     targets
 }
 
@@ -42,7 +45,12 @@ mod tests {
 
     #[test]
     fn near_and_reachable_members_come_first() {
-        let check = |members: &[&str], gone: &[&str], primary: bool, failed: &[&str], expected: &[&str]| {
+        let check = |members: &[&str],
+                     gone: &[&str],
+                     primary: bool,
+                     failed: &[&str],
+                     silent: &[&str],
+                     expected: &[&str]| {
             let mut keys = Keys::with_members(&["zone-a/self"]);
             keys.item(&spec("a/journal"));
             for (slot, member) in members.iter().enumerate() {
@@ -57,16 +65,18 @@ mod tests {
             let resolution = resolve::resolve(&space, &ask);
             let has_failed =
                 |endpoint: &Endpoint| failed.iter().any(|suffix| endpoint.as_str().contains(suffix));
-            let targets = targets(&space, &resolution, &me(), has_failed);
+            let is_silent = |id: &ProcessId| silent.contains(&id.suffix());
+            let targets = targets(&space, &resolution, &me(), is_silent, has_failed);
             let ids: Vec<String> = targets.iter().map(|target| target.id.to_string()).collect();
             assert_eq!(ids, expected, "{members:?}");
         };
         let two_zones = ["zone-b/four", "zone-a/five", "zone-a/sixx"];
-        check(&two_zones, &[], false, &[], &["zone-a#five", "zone-a#sixx", "zone-b#four"]);
-        check(&two_zones, &[], false, &["five"], &["zone-a#sixx", "zone-a#five", "zone-b#four"]);
-        check(&two_zones, &[], false, &["five", "sixx"], &["zone-a#five", "zone-a#sixx", "zone-b#four"]);
-        check(&two_zones, &["zone-a/five"], false, &[], &["zone-a#sixx", "zone-b#four"]);
-        check(&two_zones, &[], true, &[], &["zone-b#four"]);
-        check(&two_zones, &["zone-b/four"], true, &[], &[]);
+        check(&two_zones, &[], false, &[], &[], &["zone-a#five", "zone-a#sixx", "zone-b#four"]);
+        check(&two_zones, &[], false, &["five"], &[], &["zone-a#sixx", "zone-a#five", "zone-b#four"]);
+        check(&two_zones, &[], false, &["five", "sixx"], &[], &["zone-a#five", "zone-a#sixx", "zone-b#four"]);
+        check(&two_zones, &[], false, &["sixx"], &["five"], &["zone-a#sixx", "zone-b#four", "zone-a#five"]);
+        check(&two_zones, &["zone-a/five"], false, &[], &[], &["zone-a#sixx", "zone-b#four"]);
+        check(&two_zones, &[], true, &[], &[], &["zone-b#four"]);
+        check(&two_zones, &["zone-b/four"], true, &[], &[], &[]);
     }
 }

@@ -1,0 +1,96 @@
+//! Asks all members of our kind, again and again, whether they are there, and tells what is found.
+//!
+//! It asks over connections of its own runtime, so that a core that is busy keeps nobody silent; and for the heads of no journals, which
+//! touches none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use courant_proto::endpoint::Endpoint;
+use courant_proto::header::Header;
+use courant_proto::id::ProcessId;
+use courant_proto::route::Route;
+use courant_proto::wire::courant::HeadsRequest;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::lookout::{Lookout, Pace};
+use super::{Found, Peers};
+use crate::journal_space::{Space, SpaceMirror};
+use crate::peer::client::PeerClient;
+
+/// Looks after the members.
+#[derive(Debug)]
+pub(crate) struct Scout {
+    pub(crate) peers: Peers,
+    pub(crate) client: PeerClient,
+    pub(crate) space: SpaceMirror,
+    pub(crate) pace: Pace,
+}
+
+impl Scout {
+    /// Looks after them until cancelled.
+    pub(crate) async fn run(self, cancel: CancellationToken) {
+        cancel.run_until_cancelled(self.watch()).await;
+    }
+
+    async fn watch(self) {
+        let began = Instant::now();
+        let mut lookout = Lookout::new(self.pace);
+        let mut asking = JoinSet::new();
+        let mut ticks = interval(self.pace.tick());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.peers.0.complained.notified() => lookout.hurry(),
+                Some(Ok((id, answered))) = asking.join_next() => {
+                    lookout.settled(began.elapsed(), &id, answered);
+                }
+            }
+            let space = self.space.snapshot();
+            let endpoints = self.endpoints(&space);
+            for id in lookout.look(began.elapsed(), &endpoints.keys().cloned().collect::<BTreeSet<_>>()) {
+                if let Some(endpoint) = endpoints.get(&id).cloned() {
+                    let (client, request) = (self.client.clone(), self.question(&space, &id));
+                    asking.spawn(ask(client, request, id, endpoint, self.pace.answer));
+                }
+            }
+            let trusted = lookout.may_complain(began.elapsed(), space.members().count());
+            let trusted = trusted.map(|trusted| began + trusted);
+            self.peers.found(Found { silent: lookout.silent(), trusted });
+        }
+    }
+
+    /// The others of our kind, and where they are reached.
+    fn endpoints(&self, space: &Space) -> BTreeMap<ProcessId, Endpoint> {
+        let view = self.peers.view();
+        let others = view.courant.keys().filter(|id| **id != self.peers.0.me);
+        others.filter_map(|id| Some((id.clone(), space.member(id)?.endpoint.clone()))).collect()
+    }
+
+    fn question(&self, space: &Space, to: &ProcessId) -> HeadsRequest {
+        let mut etcd = space.etcd();
+        // Who is behind with the registry is there all the same.
+        etcd.revision = 1;
+        let header = Header { process_id: Some(to.clone()), route: Route::empty(), etcd };
+        HeadsRequest {
+            header: Some((&header).into()),
+            caller: Some((&self.peers.0.me).into()),
+            journals: Vec::new(),
+        }
+    }
+}
+
+/// Whether a member answers within a time.
+async fn ask(
+    client: PeerClient,
+    request: HeadsRequest,
+    id: ProcessId,
+    endpoint: Endpoint,
+    within: Duration,
+) -> (ProcessId, bool) {
+    let answered = timeout(within, client.heads(&id, &endpoint, request)).await;
+    (id, matches!(answered, Ok(Ok(_))))
+}
