@@ -86,7 +86,7 @@ struct Outages {
     #[command(flatten)]
     shape: Shape,
     /// Faults to measure, separated by commas
-    #[arg(long, value_delimiter = ',', value_parser = fault, default_value = "kill,freeze,cut")]
+    #[arg(long, value_delimiter = ',', value_parser = fault, default_value = "kill,freeze,cut,cut-one-way")]
     faults: Vec<Fault>,
     /// How often each
     #[arg(long, default_value_t = 3)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use courant_tests::cluster::{Cluster, Plan};
 use courant_tests::exodus;
-use courant_tests::trial::{Fault, Settings, Trial};
+use courant_tests::trial::{Fault, Report, Settings, Trial};
 
 use crate::alone;
 
@@ -18,9 +18,9 @@ fn seed() -> u64 {
 }
 
 #[expect(clippy::print_stderr, reason = "figures are for whoever reads the log")]
-async fn tried(plan: Plan, settings: Settings, faults: &[Fault]) {
+async fn tried(plan: Plan, settings: Settings, faults: &[Fault]) -> Report {
     let _alone = alone().await;
-    let Some(cluster) = Cluster::start(plan).await else { return };
+    let Some(cluster) = Cluster::start(plan).await else { return Report::default() };
     let mut trial = match Box::pin(Trial::begin(cluster, settings, seed())).await {
         Ok(trial) => trial,
         Err((_, missing)) => panic!("{missing}"),
@@ -34,6 +34,16 @@ async fn tried(plan: Plan, settings: Settings, faults: &[Fault]) {
     eprintln!("{report}");
     assert!(report.problems.is_empty(), "{} problems", report.problems.len());
     assert!(report.acknowledged > 100, "{} appends are no load", report.acknowledged);
+    report
+}
+
+/// No journal was without its primary for much longer than a lease lives. The bound is a generous one: what it costs on a quiet machine
+/// is measured by `chaos outages`.
+fn soon_over(report: &Report, plan: Plan, faults: &[Fault]) {
+    let bound = (plan.lease_ttl + Duration::from_secs(2)) * 3;
+    let felt = report.outages.iter().filter(|outage| faults.iter().any(|fault| fault.name() == outage.fault));
+    let long: Vec<_> = felt.filter(|outage| outage.lasted.is_none_or(|lasted| lasted > bound)).collect();
+    assert!(long.is_empty(), "longer than {bound:?}: {long:?}");
 }
 
 #[tokio::test]
@@ -52,7 +62,15 @@ async fn processes_die_and_return() {
 #[tokio::test]
 async fn processes_and_links_stand_still() {
     let faults = [Fault::Freeze, Fault::FreezeBriefly, Fault::Cut, Fault::CutOneWay, Fault::Slow];
-    tried(Plan::default(), Settings::default(), &faults).await;
+    let report = tried(Plan::default(), Settings::default(), &faults).await;
+    soon_over(&report, Plan::default(), &[Fault::Freeze, Fault::Cut, Fault::CutOneWay]);
+}
+
+#[tokio::test]
+async fn links_part_the_brokers() {
+    let faults = [Fault::TwoSides, Fault::Ring, Fault::Bridge, Fault::Flap];
+    let report = tried(Plan::default(), Settings::default(), &faults).await;
+    soon_over(&report, Plan::default(), &[Fault::TwoSides, Fault::Ring, Fault::Bridge]);
 }
 
 #[tokio::test]

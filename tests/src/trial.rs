@@ -8,6 +8,7 @@
 mod fault;
 mod finale;
 mod outage;
+mod partition;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::partition::{self, Form};
 use super::{LIVENESS, Trial, outage};
 use crate::cluster::{Held, PREFIX};
 use crate::load::Stage;
@@ -34,6 +35,14 @@ pub enum Fault {
     Cut,
     /// No broker reaches a certain one. What it says itself arrives.
     CutOneWay,
+    /// A minority of the brokers and the others do not reach each other.
+    TwoSides,
+    /// Each broker reaches its two neighbours alone.
+    Ring,
+    /// Two halves do not reach each other, but one broker reaches both.
+    Bridge,
+    /// A broker's links to the others come and go.
+    Flap,
     /// A broker does not reach the etcd.
     CutFromEtcd,
     /// What brokers say to each other comes late, and connections break off.
@@ -52,7 +61,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Kill,
         Self::KillTwo,
         Self::KillAll,
@@ -62,6 +71,10 @@ impl Fault {
         Self::FreezeBriefly,
         Self::Cut,
         Self::CutOneWay,
+        Self::TwoSides,
+        Self::Ring,
+        Self::Bridge,
+        Self::Flap,
         Self::CutFromEtcd,
         Self::Slow,
         Self::EtcdRestart,
@@ -100,6 +113,10 @@ impl Fault {
             Self::FreezeBriefly => "freeze-briefly",
             Self::Cut => "cut",
             Self::CutOneWay => "cut-one-way",
+            Self::TwoSides => "two-sides",
+            Self::Ring => "ring",
+            Self::Bridge => "bridge",
+            Self::Flap => "flap",
             Self::CutFromEtcd => "cut-from-etcd",
             Self::Slow => "slow",
             Self::EtcdRestart => "etcd-restart",
@@ -134,6 +151,10 @@ impl Fault {
             Self::FreezeBriefly => freeze(self, trial, 0.5).await,
             Self::Cut => cut(self, trial, true).await,
             Self::CutOneWay => cut(self, trial, false).await,
+            Self::TwoSides => partition::part(self, trial, Form::TwoSides).await,
+            Self::Ring => partition::part(self, trial, Form::Ring).await,
+            Self::Bridge => partition::part(self, trial, Form::Bridge).await,
+            Self::Flap => partition::flap(self, trial).await,
             Self::CutFromEtcd => cut_from_etcd(self, trial).await,
             Self::Slow => slow(self, trial).await,
             Self::EtcdRestart => etcd_restart(self, trial).await,
@@ -152,7 +173,7 @@ impl fmt::Display for Fault {
 }
 
 /// Measures how long these journals take no appends from now on, through all living brokers but some.
-async fn felt(fault: Fault, trial: &mut Trial, stages: &[Arc<Stage>], but: &[usize]) {
+pub(super) async fn felt(fault: Fault, trial: &mut Trial, stages: &[Arc<Stage>], but: &[usize]) {
     let through: Vec<usize> =
         trial.cluster.alive().into_iter().filter(|index| !but.contains(index)).collect();
     let outages = outage::measure(fault.name(), stages, &trial.cluster.addresses(), &through).await;
@@ -163,7 +184,7 @@ async fn felt(fault: Fault, trial: &mut Trial, stages: &[Arc<Stage>], but: &[usi
 }
 
 /// The time to live of leases, this many times.
-fn leases(trial: &Trial, times: f64) -> Duration {
+pub(super) fn leases(trial: &Trial, times: f64) -> Duration {
     trial.cluster.plan().lease_ttl.mul_f64(times)
 }
 
