@@ -62,9 +62,9 @@ impl Pace {
 struct Known {
     /// When it answered last, or was seen first.
     heard: Duration,
-    /// When it was asked last, and whether an answer is awaited.
+    /// When it was asked last, and whether the answer is yet to come.
     asked: Option<Duration>,
-    awaited: bool,
+    pending: bool,
     /// What came of the last question that is settled: when it was asked, and whether it was answered.
     last: Option<(Duration, bool)>,
     /// It has answered everything since.
@@ -96,7 +96,7 @@ impl Lookout {
             self.known.entry(id.clone()).or_insert(Known {
                 heard: now,
                 asked: None,
-                awaited: false,
+                pending: false,
                 last: None,
                 well_since: None,
                 silent_since: None,
@@ -106,12 +106,12 @@ impl Lookout {
         self.judge(now);
         let every = self.pace.every;
         let is_due = |known: &&mut Known| {
-            !known.awaited && known.asked.is_none_or(|asked| now.saturating_sub(asked) >= every)
+            !known.pending && known.asked.is_none_or(|asked| now.saturating_sub(asked) >= every)
         };
         let mut due = Vec::new();
         for (id, known) in &mut self.known {
             if is_due(&known) {
-                (known.asked, known.awaited) = (Some(now), true);
+                (known.asked, known.pending) = (Some(now), true);
                 due.push(id.clone());
             }
         }
@@ -120,13 +120,13 @@ impl Lookout {
 
     /// Everybody is asked again as soon as may be.
     pub(crate) fn hurry(&mut self) {
-        self.known.values_mut().for_each(|known| known.asked = known.asked.filter(|_| known.awaited));
+        self.known.values_mut().for_each(|known| known.asked = known.asked.filter(|_| known.pending));
     }
 
     /// What came of a question that [`Lookout::look`] asked for.
     pub(crate) fn settled(&mut self, now: Duration, id: &ProcessId, answered: bool) {
         let Some(known) = self.known.get_mut(id) else { return };
-        known.awaited = false;
+        known.pending = false;
         known.last = known.asked.map(|asked| (asked, answered));
         if answered {
             known.heard = now;

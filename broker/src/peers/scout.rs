@@ -63,11 +63,17 @@ impl Scout {
         }
     }
 
-    /// The others of our kind, and where they are reached.
+    /// The others of our kind, and where they are reached. Who is leaving hands over, and is busy with it: that is not to be cut short,
+    /// and nobody is missed by it either.
     fn endpoints(&self, space: &Space) -> BTreeMap<ProcessId, Endpoint> {
+        let staying = |id: &ProcessId| space.member(id).filter(|spec| !spec.exiting);
+        let me = &self.peers.0.me;
+        if staying(me).is_none() {
+            return BTreeMap::new();
+        }
         let view = self.peers.view();
-        let others = view.courant.keys().filter(|id| **id != self.peers.0.me);
-        others.filter_map(|id| Some((id.clone(), space.member(id)?.endpoint.clone()))).collect()
+        let others = view.courant.keys().filter(|id| *id != me);
+        others.filter_map(|id| Some((id.clone(), staying(id)?.endpoint.clone()))).collect()
     }
 
     fn question(&self, space: &Space, to: &ProcessId) -> HeadsRequest {
