@@ -173,10 +173,14 @@ impl Cluster {
     /// Starts brokers, and waits until they listen.
     pub async fn launch(&mut self, which: &[usize]) {
         let started = self.members.iter_mut().enumerate().filter(|(index, _)| which.contains(index));
-        join_all(started.map(|(_, member)| member.node.launch())).await;
+        let net = &self.net;
+        // A connection whose process is not known when it comes is nobody's for as long as it lasts, and no link of it can be cut.
+        let launched = started.map(|(index, member)| {
+            member.node.launch_seen(move |process| net.know(process, Party::Broker(index)))
+        });
+        join_all(launched).await;
         for index in which {
             let member = &self.members[*index];
-            self.net.know(member.node.pid(), Party::Broker(*index));
             member.door.lead(Some(member.node.address()));
             self.addresses[*index].send_replace(Some(member.node.address()));
         }

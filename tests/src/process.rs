@@ -112,8 +112,14 @@ impl Node {
 
     /// Starts it on the same folder, and waits until it listens.
     pub async fn launch(&mut self) {
+        self.launch_seen(|_| ()).await;
+    }
+
+    /// The same; `seen` is told its process as soon as there is one, before it speaks to anybody.
+    pub async fn launch_seen(&mut self, seen: impl FnOnce(u32)) {
         assert!(self.running.is_none(), "it runs already");
         let mut child = self.command().spawn().expect("the program starts");
+        seen(child.id());
         let begun = self.log().len();
         let started = async {
             loop {
