@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use courant_fragment::index::PageRequest;
+use courant_fragment::index::{Listed, PageRequest};
 use courant_fragment::store::Stores;
 use courant_proto::duration::GoDuration;
 use courant_proto::fragment::Fragment;
+use courant_proto::label::LabelSet;
 use courant_proto::name::RequestName;
 use courant_proto::offset::Offset;
+use courant_proto::spec::JournalSpec;
 use courant_proto::status::Status;
+use courant_proto::template::{Context, PathTemplate};
+use courant_proto::time::Timestamp;
 use courant_proto::validate::Validate;
 use courant_proto::wire;
 use tokio::time::timeout;
@@ -65,11 +69,12 @@ pub(crate) async fn list_fragments(
             )));
         }
     }
+    let spec = replica.spec();
     let page = replica.index.page(&page_request(&request));
     let ttl = request.signature_ttl.as_ref().and_then(GoDuration::from_wire).and_then(GoDuration::to_std);
     let mut fragments = Vec::with_capacity(page.fragments.len());
-    for fragment in &page.fragments {
-        fragments.push(describe(&shared.stores, fragment, ttl).await?);
+    for listed in &page.fragments {
+        fragments.push(describe(&shared.stores, &spec, listed, ttl).await?);
     }
     let next_page_token = page.next.map_or(0, Offset::get);
     Ok(wire::FragmentsResponse { fragments, next_page_token, ..respond(Status::Ok) })
@@ -107,12 +112,15 @@ fn page_request(request: &wire::FragmentsRequest) -> PageRequest {
     }
 }
 
-/// A fragment as the answer tells of it, with a URL if one was asked for and it is stored.
+/// A fragment as the answer tells of it: with a URL if one was asked for and it is stored; and if it is not, with the postfix
+/// that it would be stored under now, so that whoever waits for a partition sees that it is not whole yet.
 async fn describe(
     stores: &Stores,
-    fragment: &Fragment,
+    spec: &JournalSpec,
+    listed: &Listed,
     ttl: Option<Duration>,
 ) -> Result<wire::fragments_response::Fragment, tonic::Status> {
+    let fragment = &listed.fragment;
     let signed_url = match (&fragment.store, ttl) {
         (Some(url), Some(ttl)) => {
             let signed = match stores.get(url) {
@@ -125,7 +133,27 @@ async fn describe(
         }
         _ => String::new(),
     };
-    Ok(wire::fragments_response::Fragment { spec: Some(fragment.into()), signed_url })
+    let mut described = wire::Fragment::from(fragment);
+    if let Some(at) = listed.first_append {
+        described.path_postfix = postfix(spec, fragment, at);
+    }
+    Ok(wire::fragments_response::Fragment { spec: Some(described), signed_url })
+}
+
+/// The path postfix of what is not stored. Registers are not known here, and a template that speaks of them may come out otherwise.
+fn postfix(spec: &JournalSpec, fragment: &Fragment, first_append_time: Timestamp) -> String {
+    let template = PathTemplate::parse(&spec.fragment.path_postfix_template);
+    let context = Context {
+        journal: fragment.journal.as_str(),
+        begin: fragment.begin.get(),
+        end: fragment.end.get(),
+        compression_codec: fragment.codec,
+        first_append_time,
+        registers: &LabelSet::default(),
+        labels: &spec.labels,
+    };
+    // What a spec's template cannot become is told when the fragment is stored.
+    template.and_then(|template| template.evaluate(&context)).unwrap_or_default()
 }
 
 #[cfg(test)]

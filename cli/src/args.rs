@@ -10,8 +10,10 @@ use courant_proto::selector::LabelSelector;
 use courant_proto::validate::Validate as _;
 use courant_proto::wire;
 
+mod fragments;
 mod serve;
 
+pub(crate) use fragments::{FragmentsArgs, FragmentsFormat, Moment};
 pub(crate) use serve::{ServeArgs, ServeFlags};
 
 /// Headings in bold and nothing else, so that help reads the same without colours.
@@ -158,7 +160,7 @@ pub(crate) enum JournalsCommand {
     #[command(after_help = APPEND_EXAMPLES)]
     Append(AppendArgs),
     /// List the fragments of journals
-    #[command(after_help = FRAGMENTS_EXAMPLES)]
+    #[command(after_help = fragments::EXAMPLES)]
     Fragments(FragmentsArgs),
     /// Suspend journals that are not used, until their next append
     #[command(after_help = "Example:\n  courant journals suspend -l prefix=acme/archive/")]
@@ -227,11 +229,6 @@ Examples:
   tail -f access.log | courant journals append -l prefix=acme/logs/ -f lines
   printf 'key-1\\n{\"order\":1}\\n' | courant journals append -l prefix=acme/orders/ -f lines -m modulo";
 
-const FRAGMENTS_EXAMPLES: &str = "\
-Examples:
-  courant journals fragments -l prefix=acme/orders/
-  courant journals fragments -l name=acme/orders/part-000 --from 2026-07-01T00:00:00Z --url-ttl 1h -o json";
-
 const AUDIT_EXAMPLES: &str = "\
 Every broker of a journal is asked for what it holds, and every object of the store is read. What is told:
   GAP         nobody holds the bytes between two spans, or before the write head
@@ -240,11 +237,15 @@ Every broker of a journal is asked for what it holds, and every object of the st
   UNREADABLE  content cannot be read, or an object is not what its name says
   LOST        a broker would send readers to an object that is not there
   PAST_HEAD   something lies behind the write head of a broker
-  STRAY       an object in the journal's folder is no fragment of it
+  STRAY       an object in the journal's folder is no fragment of it; with --deep, of no journal
+  ORPHAN      with --deep: objects are fragments of a journal that does not exist
   UNKNOWN     somebody could not be asked
 The exit code is 1 if anything is. Appends may go on meanwhile.
 
+Stores are read with the credentials that are found here, in the environment, and not with those of the brokers.
+
 Examples:
+  courant journals audit --deep -o json
   courant journals audit --name acme/orders/part-000 --file-root /mnt/fragments
   courant journals audit -l prefix=acme/ --brokers-only -o json | jq '.journals[].findings[]'";
 
@@ -387,24 +388,6 @@ pub(crate) enum Mapping {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct FragmentsArgs {
-    #[command(flatten)]
-    pub(crate) select: MaybeSelect,
-    /// Only fragments persisted at this time or later, in Unix seconds or like 2026-07-01T00:00:00Z
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
-    pub(crate) from: i64,
-    /// Only fragments persisted at this time or earlier; 0 is without end
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = unix_seconds)]
-    pub(crate) to: i64,
-    /// Add URLs that fetch the fragments and are good for this long
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = positive_duration)]
-    pub(crate) url_ttl: GoDuration,
-    /// Form of the output: JSON and YAML have one fragment on each line or in each item
-    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: Format,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct SuspendArgs {
     #[command(flatten)]
     pub(crate) select: Select,
@@ -425,7 +408,7 @@ pub(crate) struct ResetHeadArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
     /// Label selector of the journals, like name=acme/x, prefix=acme/ or 'app=web, region in (eu, us)'
-    #[arg(short = 'l', long, value_parser = selector, required_unless_present = "name")]
+    #[arg(short = 'l', long, value_parser = selector, required_unless_present_any = ["name", "deep"])]
     pub(crate) selector: Option<wire::LabelSelector>,
     /// Name of a journal; may be given several times
     #[arg(long, value_name = "JOURNAL", conflicts_with = "selector")]
@@ -436,6 +419,12 @@ pub(crate) struct AuditArgs {
     /// Read stored content through brokers, and do not look into stores
     #[arg(long, conflicts_with = "file_root")]
     pub(crate) brokers_only: bool,
+    /// Look at every object of all stores too, so that those of no journal are found; without a selector, audit all journals
+    #[arg(long, conflicts_with = "brokers_only")]
+    pub(crate) deep: bool,
+    /// URL of a store that no journal names (any more), to look at as well; may be given several times
+    #[arg(long, value_name = "STORE_URL", requires = "deep")]
+    pub(crate) store: Vec<String>,
     /// Compare what is listed, and read no content
     #[arg(long)]
     pub(crate) no_content: bool,

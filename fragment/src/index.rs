@@ -40,7 +40,7 @@ use crate::spool::SpoolId;
 use crate::spool::content::Content;
 
 pub use answer::{Answer, Doubt, Hit, LocalExtent, Source, Unstored};
-pub use listing::{Page, PageRequest, Summary};
+pub use listing::{Listed, Page, PageRequest, Summary};
 use state::{Remote, State, Sum};
 use tail::Tail;
 
@@ -325,12 +325,16 @@ impl<C> Index<C> {
 
     /// Lists fragments, stored or not, in order.
     #[must_use]
-    pub fn page(&self, request: &PageRequest) -> Page<Fragment> {
+    pub fn page(&self, request: &PageRequest) -> Page<Listed> {
         let state = self.state.lock();
         let remote = state.all_remote();
         let fragments = listing::union(&state.local, &remote, request.from);
         let page = listing::page(fragments, request, Found::mod_time);
-        let fragments = page.fragments.into_iter().map(|found| found.to_fragment(&self.journal)).collect();
+        let listed = |found: Found<_, _>| Listed {
+            first_append: found.first_append(),
+            fragment: found.to_fragment(&self.journal),
+        };
+        let fragments = page.fragments.into_iter().map(listed).collect();
         Page { fragments, next: page.next }
     }
 

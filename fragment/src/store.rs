@@ -38,6 +38,7 @@ mod strays;
 pub(crate) mod tests;
 mod transport;
 mod uploads;
+mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,6 +60,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::Store;
 pub use answer::Answer;
+pub use arguments::object_key;
 pub use attempt::Backoff;
 pub use counters::{Histogram, Operation, OperationCounters, StoreCounters, StrayReason};
 pub use environment::Environment;
@@ -69,6 +71,7 @@ pub use read::FragmentReader;
 use transport::Transport;
 pub use uploads::UploadCounters;
 use uploads::Uploads;
+pub use walk::Entry;
 
 /// A store that nobody asked for between two sweeps, and nobody holds, is let go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -251,6 +251,7 @@ pub(super) fn extent(spool: &Spool) -> LocalExtent {
         end: spool.end(),
         digest,
         codec: spool.codec(),
+        first_append: spool.first_append(),
         content: Arc::clone(spool.content()),
     }
 }

@@ -6,17 +6,21 @@
 //!  brokers ── where the journal ends ─────┘
 //! ```
 
-mod ask;
+pub(super) mod ask;
 mod cuts;
+mod deep;
+mod estate;
 mod gather;
 mod judge;
 
 use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _};
 
 use courant_fragment::store::{Config, Stores};
 use courant_proto::name::JournalName;
 use courant_proto::wire::{self, list_response};
 use futures::StreamExt as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde::Serialize;
@@ -27,6 +31,7 @@ use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::output;
 use crate::session::{Session, count, nothing_matches};
+use deep::Walked;
 use gather::{Places, gather};
 use judge::{Evidence, Finding, Verdict, judge};
 
@@ -37,6 +42,8 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Serialize)]
 struct Report {
     journals: Vec<Audited>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stores: Vec<Walked>,
     findings: usize,
 }
 
@@ -77,17 +84,26 @@ pub(super) async fn run(session: &Session, args: AuditArgs) -> Result<(), Failur
             missing.iter().map(|name| format!("journal {name} does not exist; see `courant journals list`")),
         ));
     }
-    if listing.journals.is_empty() {
+    if listing.journals.is_empty() && !args.deep {
         return Err(nothing_matches());
     }
-    if !args.brokers_only && args.file_root.is_none() && listing.journals.iter().any(is_in_files) {
+    let all = session
+        .client
+        .list(wire::LabelSelector::default())
+        .await
+        .map_err(|error| session.failure("cannot list the journals", &error))?;
+    let urls = if args.deep { store_urls(&all.journals, &args.store) } else { BTreeSet::new() };
+    let in_files =
+        listing.journals.iter().any(is_in_files) || urls.iter().any(|url| url.starts_with("file://"));
+    if !args.brokers_only && args.file_root.is_none() && in_files {
         return Err(Failure::usage([
             "the journals lie in file:// stores: say with --file-root where these are seen from here, \
              or read through brokers with --brokers-only"
                 .to_owned(),
         ]));
     }
-    let names = everyone(session).await?;
+    let names: BTreeSet<JournalName> =
+        all.journals.iter().filter_map(|journal| JournalName::parse(name_of(journal)).ok()).collect();
     let etcd = listing.header.etcd.unwrap_or_default();
     let places = Places {
         brokers: ask::Brokers::default(),
@@ -98,19 +114,31 @@ pub(super) async fn run(session: &Session, args: AuditArgs) -> Result<(), Failur
         let evidence = gather(&places, journal, &nested(&names, name_of(journal)), etcd).await;
         audited(name_of(journal), &evidence, judge(&evidence))
     });
-    let mut report = Report { journals: Vec::new(), findings: 0 };
+    let progress = progress(listing.journals.len());
+    let mut report = Report { journals: Vec::new(), stores: Vec::new(), findings: 0 };
     let mut audits = futures::stream::iter(audits).buffered(AT_ONCE);
     while let Some(audited) = audits.next().await {
         report.findings += audited.findings.len();
+        progress.inc(1);
         report.journals.push(audited);
     }
+    if let Some(stores) = &places.stores {
+        for url in &urls {
+            let walked = deep::walk(stores, url, &names, places.content, &progress).await;
+            report.findings += walked.findings.len() + walked.untold;
+            report.stores.push(walked);
+        }
+    }
+    progress.finish_and_clear();
     output::print(&render(&report, args.format)?)?;
     if report.findings == 0 {
         return Ok(());
     }
     let faulty = report.journals.iter().filter(|audited| !audited.findings.is_empty()).count();
+    let stores = report.stores.iter().filter(|walked| !walked.findings.is_empty()).count();
+    let besides = if stores > 0 { format!(" and in {}", count(stores, "store")) } else { String::new() };
     Err(Failure::failed([format!(
-        "{} in {faulty} of {}; see `courant journals audit --help` for what they mean",
+        "{} in {faulty} of {}{besides}; see `courant journals audit --help` for what they mean",
         count(report.findings, "finding"),
         count(report.journals.len(), "journal")
     )]))
@@ -122,7 +150,12 @@ fn selector(args: &AuditArgs) -> wire::LabelSelector {
         include: Some(wire::LabelSet { labels: sorted(&args.name).into_iter().map(label).collect() }),
         exclude: None,
     };
-    args.selector.clone().unwrap_or_else(names)
+    match &args.selector {
+        Some(selector) => selector.clone(),
+        // All of them.
+        None if args.name.is_empty() => wire::LabelSelector::default(),
+        None => names(),
+    }
 }
 
 fn sorted(names: &[String]) -> BTreeSet<&String> {
@@ -139,14 +172,20 @@ fn is_in_files(journal: &list_response::Journal) -> bool {
     fragment.is_some_and(|fragment| fragment.stores.iter().any(|url| url.starts_with("file://")))
 }
 
-/// The names of all journals, to tell which folders belong to whom.
-async fn everyone(session: &Session) -> Result<BTreeSet<JournalName>, Failure> {
-    let listing = session
-        .client
-        .list(wire::LabelSelector::default())
-        .await
-        .map_err(|error| session.failure("cannot list the journals", &error))?;
-    Ok(listing.journals.iter().filter_map(|journal| JournalName::parse(name_of(journal)).ok()).collect())
+/// The stores that journals name, and others.
+fn store_urls(journals: &[list_response::Journal], others: &[String]) -> BTreeSet<String> {
+    let specs = journals.iter().filter_map(|journal| journal.spec.as_ref()?.fragment.as_ref());
+    specs.flat_map(|fragment| &fragment.stores).chain(others).cloned().collect()
+}
+
+/// How far an audit is, on stderr if that is a terminal.
+fn progress(journals: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} journals {msg}");
+    ProgressBar::with_draw_target(u64::try_from(journals).ok(), ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The journals whose folders lie in that of this one.
@@ -228,13 +267,27 @@ fn text(report: &Report) -> String {
             lines += &format!("{}\n", output::one_line(&format!("{}: note: {note}", audited.journal)));
         }
     }
+    let mut objects = String::new();
+    for walked in &report.stores {
+        for Finding { kind, span, detail } in &walked.findings {
+            let span = span.map_or_else(String::new, |(begin, end)| format!(" [{begin}, {end})"));
+            let line = format!("{}: {}{span}: {detail}", walked.store, kind.name());
+            lines += &format!("{}\n", output::one_line(&line));
+        }
+        if walked.untold > 0 {
+            lines += &format!("{}: and {} more\n", walked.store, count(walked.untold, "finding"));
+        }
+        let (number, bytes) = (walked.objects, output::bytes(walked.bytes));
+        objects += &output::one_line(&format!("{number} objects, {bytes}, in {}", walked.store));
+        objects += ", ";
+    }
     let verdict = match report.findings {
         0 => "nothing is wrong".to_owned(),
         findings => count(findings, "finding"),
     };
     let journals = count(report.journals.len(), "journal");
     format!(
-        "{}{lines}{journals} audited, {} read: {verdict}\n",
+        "{}{lines}{journals} audited, {objects}{} read: {verdict}\n",
         output::table(&headings.map(str::to_owned), rows),
         output::bytes(read)
     )
@@ -272,6 +325,7 @@ mod tests {
                 findings: Vec::new(),
                 notes: vec!["two does not know of [0, 20) yet".into()],
             }],
+            stores: Vec::new(),
             findings: 0,
         };
         let expected = "\

@@ -1,4 +1,9 @@
-//! `courant journals fragments`: the fragments of all journals that match, in the order of their names.
+//! `courant journals fragments`: the fragments of all journals that match, in the order of their names; once, or followed.
+
+mod cursor;
+mod follow;
+mod progress;
+mod row;
 
 use courant_client::Error;
 use courant_proto::duration::GoDuration;
@@ -8,17 +13,30 @@ use courant_proto::wire::{self, Fragment, Status};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{AT_ONCE, Session, is_suspended, name_of};
-use crate::args::{Format, FragmentsArgs};
+use crate::args::{FragmentsArgs, FragmentsFormat as Format, Moment};
 use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::output;
+use row::Row;
 
 type Listed = wire::fragments_response::Fragment;
 
 /// Prints the fragments.
-pub(super) async fn run(session: &Session, args: FragmentsArgs) -> Result<(), Failure> {
-    if args.to != 0 && args.to < args.from {
+pub(super) async fn run(session: &Session, mut args: FragmentsArgs) -> Result<(), Failure> {
+    let now = SystemClock.now().secs();
+    let (from, to) = (args.from.at(now), args.to.at(now));
+    if to != 0 && to < from {
         return Err(Failure::usage([format!("--to {} is before --from {}", args.to, args.from)]));
+    }
+    // A moment like `2h` is meant from the beginning on, however long this runs.
+    (args.from, args.to) = (Moment::At(from), Moment::At(to));
+    if args.follow {
+        if !matches!(args.format, Format::Table | Format::Ndjson) {
+            return Err(Failure::usage([
+                "--follow prints lines: expected --format table or ndjson".to_owned()
+            ]));
+        }
+        return follow::run(session, &args).await;
     }
     let journals = session.select(args.select.selector.clone()).await?;
     let names: Vec<String> = journals
@@ -28,13 +46,13 @@ pub(super) async fn run(session: &Session, args: FragmentsArgs) -> Result<(), Fa
         .collect();
     let mut listings =
         futures::stream::iter(names.into_iter().map(|name| list(session, &args, name))).buffered(AT_ONCE);
-    let mut rows = Vec::new();
+    let mut all = Vec::new();
     let mut failures = Vec::new();
     while let Some((name, outcome)) = listings.next().await {
         match outcome {
             Ok(fragments) => match args.format {
-                Format::Table => rows.extend(fragments),
-                Format::Json | Format::Yaml => print(args.format, &fragments)?,
+                Format::Table => all.extend(fragments),
+                Format::Json | Format::Yaml | Format::Ndjson => print(args.format, &fragments)?,
             },
             Err(error) => {
                 failures.push(session.explain(&format!("cannot list the fragments of {name}"), &error))
@@ -42,20 +60,25 @@ pub(super) async fn run(session: &Session, args: FragmentsArgs) -> Result<(), Fa
         }
     }
     if args.format == Format::Table {
-        output::print(&table(&rows, args.url_ttl != GoDuration::ZERO, SystemClock.now().secs()))?;
+        output::print(&table(&all, args.url_ttl != GoDuration::ZERO, now))?;
     }
     if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures)) }
 }
 
-async fn list(session: &Session, args: &FragmentsArgs, name: String) -> (String, Result<Vec<Listed>, Error>) {
-    let request = wire::FragmentsRequest {
-        journal: name.clone(),
-        begin_mod_time: args.from,
-        end_mod_time: args.to,
+/// What to ask of a journal.
+fn request(args: &FragmentsArgs, journal: &str) -> wire::FragmentsRequest {
+    wire::FragmentsRequest {
+        journal: journal.to_owned(),
+        begin_mod_time: args.from.at(0),
+        end_mod_time: args.to.at(0),
         signature_ttl: (args.url_ttl != GoDuration::ZERO).then(|| args.url_ttl.to_wire()),
         ..Default::default()
-    };
-    let pages: Result<Vec<_>, Error> = session.client.fragment_pages(request).try_collect().await;
+    }
+}
+
+async fn list(session: &Session, args: &FragmentsArgs, name: String) -> (String, Result<Vec<Listed>, Error>) {
+    let pages: Result<Vec<_>, Error> =
+        session.client.fragment_pages(request(args, &name)).try_collect().await;
     let fragments = match pages {
         Ok(pages) => Ok(pages.into_iter().flat_map(|page| page.fragments).collect()),
         // It was suspended since it was listed, so there is nothing to tell.
@@ -67,18 +90,39 @@ async fn list(session: &Session, args: &FragmentsArgs, name: String) -> (String,
 
 fn print(format: Format, fragments: &[Listed]) -> Result<(), Failure> {
     let mut text = String::new();
-    if format == Format::Yaml && !fragments.is_empty() {
-        let items: Vec<_> = fragments.iter().map(|fragment| Json::new(fragment, Naming::Original)).collect();
-        text = serde_saphyr::to_string(&items).map_err(|error| {
-            Failure::failed([format!("cannot print fragments as YAML: {error}; try --format json")])
-        })?;
-    } else {
-        for fragment in fragments {
-            text.push_str(&to_string(fragment, Naming::Original));
-            text.push('\n');
+    match format {
+        Format::Yaml if !fragments.is_empty() => {
+            let items: Vec<_> =
+                fragments.iter().map(|fragment| Json::new(fragment, Naming::Original)).collect();
+            text = serde_saphyr::to_string(&items).map_err(|error| {
+                Failure::failed([format!("cannot print fragments as YAML: {error}; try --format json")])
+            })?;
+        }
+        Format::Ndjson => {
+            let all: Result<Vec<Row>, _> = fragments.iter().map(Row::new).collect();
+            text = rows(&all.map_err(|invalid| {
+                Failure::failed([format!("a broker lists a fragment that is none: {invalid}")])
+            })?)?;
+        }
+        _ => {
+            for fragment in fragments {
+                text.push_str(&to_string(fragment, Naming::Original));
+                text.push('\n');
+            }
         }
     }
     output::print(&text)
+}
+
+/// Rows as lines of JSON.
+fn rows(rows: &[Row]) -> Result<String, Failure> {
+    let mut text = String::new();
+    for row in rows {
+        let line = serde_json::to_string(row);
+        text += &line.map_err(|error| Failure::failed([format!("cannot print a fragment: {error}")]))?;
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn table(fragments: &[Listed], urls: bool, now: i64) -> String {

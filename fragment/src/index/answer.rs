@@ -6,6 +6,7 @@ use bytes::Bytes;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::Fragment;
 use courant_proto::offset::Offset;
+use courant_proto::time::Timestamp;
 
 use crate::query::Gap;
 use crate::spool::SpoolId;
@@ -27,6 +28,8 @@ pub struct LocalExtent<C = Content> {
     pub digest: Digest,
     /// Codec of the spool.
     pub codec: Codec,
+    /// When its first content was committed here.
+    pub first_append: Option<Timestamp>,
     /// The committed bytes.
     pub content: Arc<C>,
 }

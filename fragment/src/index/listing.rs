@@ -1,6 +1,8 @@
 //! Pure: the fragments of a journal, in order and a page at a time, and their summary.
 
+use courant_proto::fragment::Fragment;
 use courant_proto::offset::Offset;
+use courant_proto::time::Timestamp;
 
 use crate::cover_set::{CoverSet, Span};
 use crate::query::Found;
@@ -26,6 +28,15 @@ pub struct Page<F> {
     pub fragments: Vec<F>,
     /// Begin of the next fragment that was not looked at; none: there is none.
     pub next: Option<Offset>,
+}
+
+/// A fragment of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is.
+    pub fragment: Fragment,
+    /// When the first content of it was committed, where it is not stored.
+    pub first_append: Option<Timestamp>,
 }
 
 /// A journal in three numbers, all zero if it has no content.

@@ -38,6 +38,7 @@ pub(super) struct Local<C> {
     pub(super) end: Offset,
     pub(super) spool: SpoolId,
     pub(super) codec: Codec,
+    pub(super) first_append: Option<Timestamp>,
     pub(super) sum: Sum,
     pub(super) content: Arc<C>,
 }
@@ -119,8 +120,8 @@ impl<C> State<C> {
     }
 
     pub(super) fn put_local(&mut self, extent: LocalExtent<C>) {
-        let LocalExtent { spool, begin, end, digest, codec, content } = extent;
-        let local = Local { begin, end, spool, codec, sum: Sum::Running(digest), content };
+        let LocalExtent { spool, begin, end, digest, codec, first_append, content } = extent;
+        let local = Local { begin, end, spool, codec, first_append, sum: Sum::Running(digest), content };
         // A growing spool is the last one nearly always, and then nothing is searched, moved or allocated.
         let is_last = self.local.last().is_some_and(|last| last.spool == spool && last.begin == begin);
         if !is_last {
@@ -135,6 +136,14 @@ impl<C> Found<&Local<C>, &Remote> {
         match self {
             Self::Local(_) => 0,
             Self::Remote(remote) => remote.fragment.mod_time,
+        }
+    }
+
+    /// When the first content of what is not stored was committed.
+    pub(super) fn first_append(&self) -> Option<Timestamp> {
+        match self {
+            Self::Local(local) => local.first_append,
+            Self::Remote(_) => None,
         }
     }
 

@@ -51,6 +51,7 @@ fn extent(number: u64, begin: i64, end: i64) -> LocalExtent<&'static str> {
         end: at(end),
         digest: digest(&vec![b'x'; (end - begin) as usize]),
         codec: Codec::Gzip,
+        first_append: Some(Timestamp::from_secs(begin)),
         content: Arc::new("spool"),
     }
 }
@@ -288,7 +289,7 @@ fn pages() {
     let check = |from: i64, times: (i64, i64), limit, expected: &[i64], next: Option<i64>| {
         let request = PageRequest { from: at(from), begin_mod_time: times.0, end_mod_time: times.1, limit };
         let page = index.page(&request);
-        let begins: Vec<i64> = page.fragments.iter().map(|fragment| fragment.begin.get()).collect();
+        let begins: Vec<i64> = page.fragments.iter().map(|listed| listed.fragment.begin.get()).collect();
         assert_eq!((&begins[..], page.next.map(Offset::get)), (expected, next), "from {from}");
     };
     // Without bounds, everything, unstored content included.
@@ -479,6 +480,7 @@ proptest! {
             }
             let all = PageRequest { from: at(0), begin_mod_time: 0, end_mod_time: 0, limit: 1000 };
             let listed: Vec<_> = index.page(&all).fragments.iter()
+                .map(|listed| &listed.fragment)
                 .map(|fragment| (fragment.begin.get(), fragment.end.get(), fragment.store.is_some()))
                 .collect();
             prop_assert_eq!(&listed, &naive.sorted());

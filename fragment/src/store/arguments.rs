@@ -1,5 +1,6 @@
 //! Pure: the arguments of a store's URL that every scheme knows, and what they do to the path of an object.
 
+use courant_proto::fragment::Fragment;
 use courant_proto::store::StoreUrl;
 
 use super::error::StoreError;
@@ -31,6 +32,14 @@ impl Rewrite {
     pub(super) fn apply(&self, path: &str) -> String {
         if self.find.is_empty() { path.to_owned() } else { path.replacen(&self.find, &self.replace, 1) }
     }
+}
+
+/// The key of a fragment's object in its bucket, or its path in the folder of all `file://` stores.
+#[must_use]
+pub fn object_key(store: &StoreUrl, fragment: &Fragment) -> String {
+    // What else a URL says has no bearing on the key, and was looked at when the store was opened.
+    let rewrite = Rewrite::of(store, |_, _| true).unwrap_or_default();
+    format!("{}{}", store.prefix(), rewrite.apply(&fragment.content_path()))
 }
 
 #[cfg(test)]

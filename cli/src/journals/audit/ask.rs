@@ -17,11 +17,11 @@ const PATIENCE: Options =
 
 /// Brokers by their endpoints.
 #[derive(Debug, Default)]
-pub(super) struct Brokers(Mutex<HashMap<String, Client>>);
+pub(in crate::journals) struct Brokers(Mutex<HashMap<String, Client>>);
 
 /// One broker, asked about one journal.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(in crate::journals) struct Asked {
     client: Client,
     id: wire::process_spec::Id,
     etcd: wire::header::Etcd,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
 
 impl Brokers {
     /// The broker at an endpoint, which must be this one.
-    pub(super) fn ask(
+    pub(in crate::journals) fn ask(
         &self,
         endpoint: &str,
         id: &wire::process_spec::Id,
@@ -57,19 +57,28 @@ impl Asked {
     }
 
     /// The fragments that it knows: those it holds, and those it has found in stores.
-    pub(super) async fn fragments(&self) -> Result<Vec<wire::Fragment>, Error> {
+    pub(in crate::journals) async fn fragments(&self) -> Result<Vec<wire::Fragment>, Error> {
+        let all = self.fragments_of(wire::FragmentsRequest::default()).await?;
+        Ok(all.into_iter().filter_map(|fragment| fragment.spec).collect())
+    }
+
+    /// The fragments that it knows, of those that a request asks for.
+    pub(in crate::journals) async fn fragments_of(
+        &self,
+        request: wire::FragmentsRequest,
+    ) -> Result<Vec<wire::fragments_response::Fragment>, Error> {
         let request = wire::FragmentsRequest {
             header: self.header(),
             journal: self.journal.clone(),
             do_not_proxy: true,
-            ..Default::default()
+            ..request
         };
         let pages: Vec<_> = self.client.fragment_pages(request).try_collect().await?;
-        Ok(pages.into_iter().flat_map(|page| page.fragments).filter_map(|fragment| fragment.spec).collect())
+        Ok(pages.into_iter().flat_map(|page| page.fragments).collect())
     }
 
     /// Where it sees the end of the journal.
-    pub(super) async fn head(&self) -> Result<i64, Error> {
+    pub(in crate::journals) async fn head(&self) -> Result<i64, Error> {
         let request = wire::ReadRequest {
             header: self.header(),
             journal: self.journal.clone(),
@@ -93,7 +102,12 @@ impl Asked {
     }
 
     /// Reads a span through it. Content that it passes over, or that another broker serves, is a fault.
-    pub(super) async fn read(&self, begin: i64, end: i64, cuts: &[i64]) -> Result<Reading, String> {
+    pub(in crate::journals::audit) async fn read(
+        &self,
+        begin: i64,
+        end: i64,
+        cuts: &[i64],
+    ) -> Result<Reading, String> {
         let request = wire::ReadRequest {
             header: self.header(),
             journal: self.journal.clone(),

@@ -82,6 +82,8 @@ pub(super) enum Kind {
     PastHead,
     /// An object in the journal's folder is none of its fragments.
     Stray,
+    /// Objects are called as fragments are, and there is no such journal.
+    Orphan,
     /// Somebody could not be asked.
     Unknown,
 }
@@ -103,6 +105,7 @@ impl Kind {
             Self::Lost => "LOST",
             Self::PastHead => "PAST_HEAD",
             Self::Stray => "STRAY",
+            Self::Orphan => "ORPHAN",
             Self::Unknown => "UNKNOWN",
         }
     }
