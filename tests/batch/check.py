@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -21,12 +22,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent.parent / "examples" / "batch"
 sys.path.insert(0, str(EXAMPLES))
+sys.dont_write_bytecode = True
 import coverset  # noqa: E402
 
 BUCKET, TOPIC = "logs", "app/access"
 JOURNALS = [f"{TOPIC}/p000", f"{TOPIC}/p001"]
 PATIENCE = 60
 CHUNKS = 30
+# The primary is killed in the last chunk before an hour ends, with content of it that is not stored.
+KILL = 16
 
 
 def say(text):
@@ -91,7 +95,7 @@ class Process:
     def stop(self, sign=signal.SIGTERM):
         if self.child.poll() is None:
             self.child.send_signal(sign)
-        return self.child.wait(timeout=PATIENCE)
+        return self.child.wait(timeout=2 * PATIENCE)
 
 
 class Stage:
@@ -100,23 +104,37 @@ class Stage:
     def __init__(self, folder, courant):
         self.folder, self.courant = folder, courant
         self.clock = Clock(folder)
-        self.moto_port, self.port = free_port(), free_port()
+        self.moto_port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.moto_port}"
-        self.address = f"http://127.0.0.1:{self.port}"
+        # Three brokers where there is an etcd for them, else one.
+        self.etcd = shutil.which(os.environ.get("COURANT_TEST_ETCD", "etcd"))
+        self.ports = [free_port() for _ in range(3 if self.etcd else 1)]
+        self.etcd_ports = free_port(), free_port()
+        addresses = ",".join(map(self.address, self.ports))
         tools = folder / "bin"
         tools.mkdir()
         (tools / "courant").symlink_to(courant)
         python = Path(sys.executable).parent
         self.environment = {
-            "PATH": f"{tools}:{python}:{os.environ['PATH']}", "HOME": str(folder), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
+            "PATH": f"{tools}:{python}:{os.environ['PATH']}", "HOME": str(folder), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.endpoint, "COURANT_BROKER": self.address,
+            "AWS_ENDPOINT_URL": self.endpoint, "COURANT_BROKER": addresses,
         }
         os.environ.update({key: value for key, value in self.environment.items() if key.startswith("AWS_")})
         self.moto = Process(folder, "moto", [python / "moto_server", "-H", "127.0.0.1", "-p", str(self.moto_port)], self.environment)
         self.s3 = coverset.s3()
         until("the S3 server", self._bucket)
-        self.broker = None
+        self.brokers = {}
+        if self.etcd:
+            client, peer = (f"http://127.0.0.1:{port}" for port in self.etcd_ports)
+            Process(folder, "etcd", [
+                self.etcd, "--data-dir", folder / "etcd", "--listen-client-urls", client, "--advertise-client-urls", client,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+            ], self.environment)
+
+    @staticmethod
+    def address(port):
+        return f"http://127.0.0.1:{port}"
 
     def _bucket(self):
         try:
@@ -125,20 +143,52 @@ class Stage:
         except Exception:  # It is not there yet.
             return False
 
-    def start(self):
-        command = [self.courant, "serve", "--data-dir", self.folder / "data", "--listen", f"127.0.0.1:{self.port}"]
-        self.broker = Process(self.folder, "broker", command, self.environment | self.clock.environment, append=True)
-        until("the broker", lambda: self.status("/healthz/ready") == 200)
+    def start(self, *numbers):
+        """Starts these brokers, or all, on the folders that they had."""
+        numbers = numbers or range(len(self.ports))
+        for number in numbers:
+            command = [self.courant, "serve", "--data-dir", self.folder / f"data-{number}", "--listen", f"127.0.0.1:{self.ports[number]}"]
+            if self.etcd:
+                command += ["--etcd", f"http://127.0.0.1:{self.etcd_ports[0]}", "--id", f"broker-{number}", "--zone", f"zone-{number}", "--lease-ttl", "5s"]
+            environment = self.environment | self.clock.environment
+            self.brokers[number] = Process(self.folder, f"broker-{number}", command, environment, append=True)
+        for number in numbers:
+            until(f"broker {number}", lambda: self.status(self.ports[number], "/healthz/ready") == 200)
 
-    def status(self, path):
+    def stop(self):
+        """Stops all brokers, at the same time: none can take over from another, so each stores what it holds."""
+        for broker in self.brokers.values():
+            broker.child.send_signal(signal.SIGTERM)
+        codes = [broker.stop() for broker in self.brokers.values()]
+        need(not any(codes), f"brokers that are told to stop end with {codes}")
+
+    def primary(self, journal):
+        listing = json.loads(self.run(self.courant, "journals", "list", "-l", f"name={journal}", "-o", "json"))
+        route = listing["journals"][0]["route"]
+        if not self.etcd:
+            return 0
+        return int(route["members"][route["primary"]]["suffix"].removeprefix("broker-"))
+
+    def status(self, port, path):
         try:
-            return urllib.request.urlopen(self.address + path, timeout=5).status
-        except Exception:
+            return urllib.request.urlopen(self.address(port) + path, timeout=5).status
+        except OSError:
             return None
 
     def append(self, journal, content):
-        request = urllib.request.Request(f"{self.address}/{journal}", data=content, method="PUT")
-        return int(urllib.request.urlopen(request, timeout=PATIENCE).headers["X-Commit-End"])
+        """Appends through any broker. What was refused, or reached nobody, is tried again; what may have happened is not."""
+        def attempt():
+            for port in self.ports:
+                request = urllib.request.Request(f"{self.address(port)}/{journal}", data=content, method="PUT")
+                try:
+                    return int(urllib.request.urlopen(request, timeout=PATIENCE).headers["X-Commit-End"])
+                except urllib.error.HTTPError as error:
+                    need(error.code == 503, f"an append is answered {error.code}: {error.read()}")
+                except urllib.error.URLError as error:
+                    need(isinstance(error.reason, ConnectionRefusedError), f"an append: {error}")
+            return None
+
+        return until(f"an append to {journal}", attempt)
 
     def run(self, *command, code=0, cwd=EXAMPLES):
         done = subprocess.run([str(part) for part in command], env=self.environment, cwd=cwd, capture_output=True, timeout=300)
@@ -159,23 +209,6 @@ class Stage:
         return set(re.findall(rf'"GET /{BUCKET}/(\S+?)(?:\?\S*)? HTTP', text.replace("%3D", "="))) - {""}
 
 
-SPECS = """
-name: app/access/
-replication: 1
-fragment:
-  length: 16384
-  stores: [s3://logs/]
-  refresh_interval: 1m
-  flush_interval: 1h
-  path_postfix_template: date={{.Spool.FirstAppendTime.Format "2006-01-02"}}/hour={{.Spool.FirstAppendTime.Format "15"}}
-children:
-- name: app/access/p000
-  fragment: {compression_codec: ZSTANDARD}
-- name: app/access/p001
-  fragment: {compression_codec: GZIP}
-"""
-
-
 def fill(stage, lines):
     """Appends the log, chunk by chunk, each at the time of its last line. Tells of each append: when, where to."""
     size = -(-len(lines) // CHUNKS)
@@ -185,9 +218,12 @@ def fill(stage, lines):
         if not chunk:
             break
         stage.clock.set(datetime.fromisoformat(json.loads(chunk[-1])["time"].replace("Z", "+00:00")))
-        if stage.broker is None:
+        if not stage.brokers:
             stage.start()
-            (stage.folder / "specs.yaml").write_text(SPECS)
+            # Small objects, so that there are several in each hour.
+            specs = (EXAMPLES / "access.yaml").read_text()
+            specs = specs.replace("length: 16777216", "length: 16384").replace("replication: 1", f"replication: {len(stage.ports)}")
+            (stage.folder / "specs.yaml").write_text(specs)
             stage.run(stage.courant, "journals", "apply", "--specs", stage.folder / "specs.yaml")
             followers.append(stage.follow("follow-0"))
         journal = JOURNALS[number % 2]
@@ -197,9 +233,14 @@ def fill(stage, lines):
         if number == CHUNKS // 3:
             need(followers[-1].stop() == 0, "a follower that is told to stop fails")
             followers.append(stage.follow("follow-1"))
-        if number == CHUNKS // 2:
-            stage.broker.stop(signal.SIGKILL)
-            stage.start()
+        if number == KILL:
+            killed = stage.primary(JOURNALS[0])
+            stage.brokers[killed].stop(signal.SIGKILL)
+            if len(stage.ports) == 1:
+                stage.start(killed)
+        if number == KILL + 5 and len(stage.ports) > 1:
+            # What it held and others have stored meanwhile is no news.
+            stage.start(killed)
         if number == 2 * CHUNKS // 3:
             followers[-1].stop(signal.SIGKILL)
             followers.append(stage.follow("follow-2"))
@@ -331,6 +372,36 @@ def check_audit(stage):
     need(found["ORPHAN"] == 1 and found["STRAY"] == 1 and found["UNREADABLE"] + found["DIGEST"] == 1 and sum(found.values()) == 3, f"an audit finds {dict(found)}")
 
 
+def check_readme(folder, courant):
+    """The commands of the examples' README, line by line, on ports of our own; but for those that install, and those that never end."""
+    text = (EXAMPLES / "README.md").read_text().split("## When the hour is complete")[0]
+    moto, port = free_port(), free_port()
+    lines = ["set -em", "wait_for() { for _ in $(seq 600); do curl -sSf -o /dev/null $1 2>/dev/null && return; sleep 0.1; done; false; }"]
+    for line in re.findall(r"^\$ (.*)$", text, re.M):
+        if "pip install" in line or "-m venv" in line:
+            continue
+        lines.append(line.replace("5000 &", f"{moto} &").replace("127.0.0.1:5000", f"127.0.0.1:{moto}").replace("8080", str(port)))
+        if line.endswith("&"):
+            lines.append(f"wait_for http://127.0.0.1:{moto}/" if "moto" in line else f"wait_for http://127.0.0.1:{port}/healthz/ready")
+        if line.startswith(("python3 status", "sh status")):
+            lines.append("echo ====")
+    lines.append("kill %1 %%")
+    work = folder / "readme"
+    shutil.copytree(EXAMPLES, work)
+    python = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{courant.parent}:{python}:{os.environ['PATH']}", "HOME": str(work), "LC_ALL": "C.UTF-8",
+        "COURANT_LISTEN": f"127.0.0.1:{port}", "COURANT_BROKER": f"http://127.0.0.1:{port}",
+    }
+    with open(folder / "readme.err", "wb") as err:
+        done = subprocess.run(["bash", "-c", "\n".join(lines)], env=environment, cwd=work, stdout=subprocess.PIPE, stderr=err, timeout=300)
+    need(done.returncode == 0, f"the README's commands end with {done.returncode}: see {folder}/readme.err\n{done.stdout.decode()[-1000:]}")
+    counted = [re.findall(r"^(\S+:00:00Z) (\d+) (\d+)$", part, re.M) for part in done.stdout.decode().split("====")[:4]]
+    need(len(counted) == 4 and counted[0] and all(rows == counted[0] for rows in counted), f"the README's commands count\n{counted}")
+    need(sum(int(count) for *_, count in counted[0]) == 5000, f"the README's commands count {counted[0]} of 5000")
+    say("the README's commands, line by line: all four count the same")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--courant", required=True, type=Path)
@@ -353,8 +424,8 @@ def main():
         first, last = (coverset.moment(json.loads(line)["time"][:13]) for line in (first, last))
         acked, runs = fill(stage, lines)
         complete = check_follow(acked, runs)
-        say(f"followed over a kill of the broker and of the follower: {len(complete)} hours were told complete, and were")
-        need(stage.broker.stop() == 0, "the broker does not stop in order")
+        say(f"{len(stage.ports)} brokers, followed over kills of a primary and of the follower: {len(complete)} hours were told complete, and were")
+        stage.stop()
 
         hour = "%Y-%m-%dT%H"
         whole = (first.strftime(hour), (last + timedelta(hours=1)).strftime(hour))
@@ -374,7 +445,8 @@ def main():
         check_counts(stage, lines, [whole, part], ["status_by_hour_curl.sh"])
         check_bytes(stage)
         check_audit(stage)
-        stage.broker.stop()
+        stage.stop()
+        check_readme(stage.folder, stage.courant)
         say(f"passed in {time.monotonic() - began:.0f} s")
     finally:
         for process in Process.all:
