@@ -1,5 +1,6 @@
 //! The whole system as its users meet it: a process, a port, a folder.
 
+mod bucket;
 mod http;
 mod lifecycle;
 mod registry;

@@ -1,7 +1,6 @@
 //! The flags of `courant journals fragments`.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -54,8 +53,8 @@ pub(crate) struct FragmentsArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub(crate) poll: GoDuration,
     /// Journals asked in a second, at most
-    #[arg(long, value_name = "N", default_value = "100")]
-    pub(crate) rate: NonZeroU32,
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
 }
 
 /// How fragments are printed.

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::cursor::Cursor;
-use super::progress::{Advance, Span, Step, advance, is_whole};
+use super::progress::{Advance, Span, Step, advance, is_missing, is_whole, start};
 use super::row::{Row, moment};
 use super::{Listed, request, rows};
 use crate::args::{FragmentsArgs, FragmentsFormat};
@@ -42,7 +42,7 @@ const WHOLE_EVERY: u64 = 32;
 pub(super) async fn run(session: &Session, args: &FragmentsArgs) -> Result<(), Failure> {
     let cursor = args.cursor.as_deref().map_or_else(|| Ok(Cursor::default()), Cursor::read)?;
     let mut interrupts = Interrupts::new()?;
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / args.rate.get());
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / args.rate);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut follower = Follower {
         asker: Asker { session, args, pace: Mutex::new(pace), brokers: Brokers::default(), round: 0 },
@@ -100,8 +100,8 @@ struct Teller<'a> {
     args: &'a FragmentsArgs,
     cursor: Cursor,
     saved: Cursor,
-    /// Where journals ended when they were first judged for the time that is to be completed next.
-    heads: BTreeMap<String, i64>,
+    /// Where journals ended when they were first judged for the time that is to be completed next, and when that was.
+    heads: BTreeMap<String, (i64, i64)>,
     /// What was warned of already, so that a broker that is away for an hour is one line.
     silenced: BTreeSet<String>,
 }
@@ -191,9 +191,9 @@ impl Asker<'_> {
     ) -> Result<Answer, Error> {
         let name = name_of(journal);
         let mut request = request(self.args, name);
-        request.end_mod_time = 0;
+        // Which of them are news is ours to say.
+        (request.begin_mod_time, request.end_mod_time) = (0, 0);
         if let Some(place) = place {
-            request.begin_mod_time = 0;
             // Fragments are hardly longer than their spec says, so that nearly all that reach across the place begin behind here.
             let length = journal
                 .spec
@@ -241,15 +241,24 @@ impl Teller<'_> {
                 postfix: &fragment.path_postfix,
             })
             .collect();
-        let gaps_until = SystemClock.now().secs().saturating_sub(seconds(self.args.gap_after));
-        let advance = advance(self.place(&answer.name), &spans, gaps_until);
+        let now = SystemClock.now().secs();
+        let gaps_until = now.saturating_sub(seconds(self.args.gap_after));
+        let place = self.place(&answer.name).or_else(|| start(&spans, self.args.from.at(now)));
+        let mut advance = advance(place, &spans, gaps_until);
+        let judged = answer.head.zip(due).map(|(head, time)| {
+            let (head, since) = *self.heads.entry(answer.name.clone()).or_insert((head, now));
+            if is_missing(&advance, head) && since <= gaps_until {
+                // It was pruned, or lost. What was before we came is not told.
+                advance.steps.extend(advance.place.map(|begin| Step::Gap { begin, end: head }));
+                advance.place = Some(head);
+            }
+            is_whole(&advance, time, head)
+        });
         self.print(answer, &advance)?;
         if let Some(place) = advance.place {
             self.cursor.offsets.insert(answer.name.clone(), place);
         }
-        let (Some(time), Some(head)) = (due, answer.head) else { return Ok(false) };
-        let head = *self.heads.entry(answer.name.clone()).or_insert(head);
-        Ok(is_whole(&advance, time, head))
+        Ok(judged.unwrap_or(false))
     }
 
     fn print(&self, answer: &Answer, advance: &Advance<'_>) -> Result<(), Failure> {

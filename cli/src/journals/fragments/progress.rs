@@ -45,11 +45,17 @@ pub(super) struct Advance<'a> {
     pub(super) waiting: Waiting<'a>,
 }
 
+/// Where to begin in a journal of which nothing was told: at the first fragment that was not stored before a time, or behind all of them.
+pub(super) fn start(spans: &[Span<'_>], from: i64) -> Option<i64> {
+    let first = spans.iter().find(|span| span.stored_at == 0 || span.stored_at >= from);
+    first.map(|span| span.begin).or_else(|| spans.last().map(|span| span.end))
+}
+
 /// Goes on from a place, as far as fragments are stored without a gap between them. A gap is passed over once what lies behind it was
 /// stored before `gaps_until`.
 pub(super) fn advance<'a>(place: Option<i64>, spans: &[Span<'a>], gaps_until: i64) -> Advance<'a> {
     let mut advance = Advance { steps: Vec::new(), place, waiting: Waiting::Nothing };
-    let Some(mut at) = place.or_else(|| spans.first().map(|first| first.begin)) else { return advance };
+    let Some(mut at) = place else { return advance };
     loop {
         let covering = || spans.iter().enumerate().filter(|(_, span)| span.begin <= at && at < span.end);
         let stored = covering().filter(|(_, span)| span.stored_at > 0).max_by_key(|(_, span)| span.end);
@@ -72,6 +78,11 @@ pub(super) fn advance<'a>(place: Option<i64>, spans: &[Span<'a>], gaps_until: i6
     }
     advance.place = Some(at);
     advance
+}
+
+/// Whether what lies between a place and the end of its journal is nowhere to be seen: neither stored nor with the primary, which listed it.
+pub(super) fn is_missing(advance: &Advance<'_>, head: i64) -> bool {
+    advance.waiting == Waiting::Nothing && advance.place.unwrap_or(0) < head
 }
 
 /// Whether all that was written before a time was told. It was listed by the primary, after that time.
@@ -108,7 +119,7 @@ mod tests {
     }
 
     fn told(place: Option<i64>, spans: &[Span<'_>], gaps_until: i64) -> (Vec<(i64, i64, i64)>, Option<i64>) {
-        let advance = advance(place, spans, gaps_until);
+        let advance = advance(place.or_else(|| start(spans, 0)), spans, gaps_until);
         let tell = |step: &Step| match *step {
             Step::Fragment { index, from } => (spans[index].begin, spans[index].end, from),
             Step::Gap { begin, end } => (-1, begin, end),
@@ -125,6 +136,16 @@ mod tests {
         assert_eq!(told(None, &[], 0), (vec![], None));
         // What was pruned before we came is not ours to tell.
         assert_eq!(told(None, &[stored(50, 60)], 0), (vec![(50, 60, 50)], Some(60)));
+    }
+
+    #[test]
+    fn a_journal_is_begun_where_it_was_asked_for() {
+        let spans = [stored(0, 10), Span { stored_at: LATE + 5, ..stored(10, 20) }];
+        for (from, expected) in [(0, 0), (LATE, 0), (LATE + 1, 10), (LATE + 5, 10), (LATE + 6, 20)] {
+            assert_eq!(start(&spans, from), Some(expected), "{from}");
+        }
+        assert_eq!(start(&[stored(0, 10), local(10, 20, "")], i64::MAX), Some(10));
+        assert_eq!(start(&[], 0), None);
     }
 
     #[test]
@@ -147,7 +168,7 @@ mod tests {
     fn a_gap_is_waited_for_and_told() {
         let spans = [stored(0, 10), stored(20, 30)];
         assert_eq!(told(None, &spans, LATE), (vec![(0, 10, 0)], Some(10)));
-        assert_eq!(advance(None, &spans, LATE).waiting, Waiting::BehindGap);
+        assert_eq!(advance(Some(0), &spans, LATE).waiting, Waiting::BehindGap);
         assert_eq!(told(None, &spans, LATE + 1), (vec![(0, 10, 0), (-1, 10, 20), (20, 30, 20)], Some(30)));
         // What is not stored has no time, so nobody knows how long it has been missing.
         assert_eq!(told(Some(10), &[local(20, 30, "")], i64::MAX), (vec![], Some(10)));
@@ -157,7 +178,7 @@ mod tests {
     fn an_hour_is_whole_when_what_waits_is_of_a_later_one() {
         let ten = "2026-11-28T10:00:00Z".parse::<Timestamp>().unwrap().as_second();
         let check = |spans: &[Span<'_>], head: i64, whole: bool| {
-            assert_eq!(is_whole(&advance(None, spans, 0), ten, head), whole, "{spans:?} {head}");
+            assert_eq!(is_whole(&advance(start(spans, 0), spans, 0), ten, head), whole, "{spans:?} {head}");
         };
         let (nine, later) = ("date=2026-11-28/hour=09", "date=2026-11-28/hour=10");
         check(&[], 0, true);
