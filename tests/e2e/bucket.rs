@@ -37,7 +37,9 @@ async fn a_deep_audit_finds_what_belongs_to_nobody() {
     std::fs::create_dir_all(root.join("acme/gone/date=2026-11-28")).expect("a folder");
     std::fs::copy(stored, root.join("acme/gone/date=2026-11-28").join(name)).expect("a copy");
     std::fs::write(root.join("README"), "a stray").expect("a file");
-    let expected = |kinds: &[&str]| kinds.iter().map(|kind| ((*kind).to_owned(), 1)).collect();
+    let expected = |kinds: &[&str]| -> BTreeMap<String, usize> {
+        kinds.iter().map(|kind| ((*kind).to_owned(), 1)).collect()
+    };
     assert_eq!(deep_audit(&node).await, (expected(&["ORPHAN", "STRAY"]), 1));
 
     // What belongs to nobody is held to its name as well.
@@ -53,7 +55,7 @@ async fn rows_say_where_objects_are() {
     node.restart().await;
     put(&node, "acme/orders", "two\n").await;
     let list = async |flags: &[&str]| {
-        let verb = [&["journals", "fragments", "--format", "ndjson"], flags].concat();
+        let verb = [&["journals", "fragments", "--format", "ndjson"][..], flags].concat();
         let ran = node.verb(&verb, b"").await;
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let rows = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
@@ -70,7 +72,7 @@ async fn rows_say_where_objects_are() {
     assert!(!list(&["--from", "1h", "--to", "0s"]).await.is_empty());
     assert_eq!(list(&["--to", "2h ago"]).await.len(), 0);
     for wrong in [&["--to", "tomorrow"][..], &["--cursor", "x"], &["--follow", "-o", "yaml"]] {
-        let ran = node.verb(&[&["journals", "fragments"], wrong].concat(), b"").await;
+        let ran = node.verb(&[&["journals", "fragments"][..], wrong].concat(), b"").await;
         assert_eq!((ran.code, ran.stderr.lines().count()), (2, 1), "{}", ran.stderr);
     }
 }
