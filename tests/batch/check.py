@@ -222,7 +222,7 @@ def fill(stage, lines):
             stage.start()
             # Small objects, so that there are several in each hour.
             specs = (EXAMPLES / "access.yaml").read_text()
-            specs = specs.replace("length: 16777216", "length: 16384").replace("replication: 1", f"replication: {len(stage.ports)}")
+            specs = specs.replace("length: 16777216", "length: 16384").replace("replication: 1", f"replication: {min(2, len(stage.ports))}")
             (stage.folder / "specs.yaml").write_text(specs)
             stage.run(stage.courant, "journals", "apply", "--specs", stage.folder / "specs.yaml")
             followers.append(stage.follow("follow-0"))

@@ -213,7 +213,7 @@ impl Asker<'_> {
         let primary = usize::try_from(route.primary).ok();
         let named = primary.and_then(|index| Some((route.members.get(index)?, route.endpoints.get(index)?)));
         let Some((id, endpoint)) = named else {
-            return Err(Error::from(tonic::Status::unavailable("it has no primary broker")));
+            return Err(Error::Invalid("it has no primary broker".to_owned()));
         };
         let asked = self.brokers.ask(endpoint, id, etcd, name)?;
         // The end first: it is at or before what is listed then.
