@@ -1,7 +1,7 @@
 //! What it takes to make messages of bytes, and bytes of messages: framing, envelopes and sequencing, in memory and on one core. No broker.
 
 use anyhow::{Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use courant_message::framing::{MAX_FRAME, csv};
 use courant_message::sequencer::DEFAULT_RING;
 use courant_message::{

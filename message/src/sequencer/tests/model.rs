@@ -361,11 +361,11 @@ fn run(history: &History, bug: Option<Bug>) -> Seen {
             }
         }
     }
-    for journal in 0..JOURNALS {
-        while consumer.at[journal] < journals[journal].len() {
+    for (journal, log) in journals.iter().enumerate() {
+        while consumer.at[journal] < log.len() {
             consumer.read(journal, None)?;
         }
-        let (found, expected) = (&consumer.processed[journal], model(&journals[journal]));
+        let (found, expected) = (&consumer.processed[journal], model(log));
         if *found != expected {
             return Err(format!("journal {journal}: delivered {found:?} (expected {expected:?})"));
         }
