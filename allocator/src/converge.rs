@@ -21,6 +21,8 @@ pub enum FirstPrimary {
 pub(crate) struct Loads {
     /// Assignments, primaries and limit of each member, by number; no limit where it has no key.
     members: Vec<(u32, u32, Option<u32>)>,
+    /// Members that may take one more than their limit. Empty, as a rule.
+    ringed: Vec<bool>,
 }
 
 /// What is done to one item.
@@ -48,7 +50,12 @@ impl Loads {
         let load = |member: &crate::members::Member| {
             (member.total, member.primaries, member.live.is_some().then_some(member.limit))
         };
-        Self { members: state.members.all().iter().map(load).collect() }
+        Self { members: state.members.all().iter().map(load).collect(), ringed: Vec::new() }
+    }
+
+    /// Lets these members take one more than their limit.
+    pub(crate) fn allow(&mut self, ringed: Vec<bool>) {
+        self.ringed = ringed;
     }
 
     /// How full a member is. One without a key is fuller than any other but one that may hold nothing and does.
@@ -65,7 +72,8 @@ impl Loads {
 
     fn is_full(&self, member: u32) -> bool {
         let (total, _, limit) = self.members[member as usize];
-        limit.is_none_or(|limit| total >= limit)
+        let more = self.ringed.get(member as usize).is_some_and(|ringed| *ringed);
+        limit.is_none_or(|limit| total >= limit.saturating_add(u32::from(more)))
     }
 
     fn add(&mut self, member: u32, slot: u32) {

@@ -30,6 +30,7 @@ mod plan;
 mod push_relabel;
 mod reader;
 mod reports;
+mod ring;
 mod run;
 mod shed;
 mod solve;

@@ -55,6 +55,7 @@ impl State {
         let mut again = Vec::new();
         let mut is_partial = false;
         let mut loads = Loads::of(self);
+        let mut waiting = Vec::new();
         for number in pending.by_ref() {
             let item = self.items.get(number);
             let checkpoints = Checkpoints { state: self, keys, values };
@@ -65,6 +66,9 @@ impl State {
                 }
                 // Until the mirror shows what was done, it is not known to have happened.
                 again.push(number);
+                if step.waits {
+                    waiting.push(number);
+                }
                 batches.push(checkpoints.of_step(item, &step));
             } else if item.assigned.is_empty() {
                 self.items.forget_if_empty(number);
@@ -75,6 +79,15 @@ impl State {
             if batches.done.len() >= policy.most_transactions {
                 is_partial = true;
                 break;
+            }
+        }
+        if batches.is_empty() && !waiting.is_empty() {
+            // Nothing can be done within the limits, and not all is done.
+            loads.allow(self.ringed());
+            for number in waiting {
+                let step = self.step(number, policy.first_primary, &mut loads);
+                batches
+                    .push(Checkpoints { state: self, keys, values }.of_step(self.items.get(number), &step));
             }
         }
         again.into_iter().chain(pending).for_each(|number| self.items.mark(number));
@@ -104,6 +117,10 @@ impl Batches {
             .current
             .get_or_insert_with(|| Transaction { compares: vec![fixed.clone()], writes: Vec::new() });
         current.join(checkpoint);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.current.is_none()
     }
 
     fn finish(mut self) -> Vec<Transaction> {
