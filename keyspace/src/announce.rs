@@ -5,6 +5,7 @@ use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpRespo
 use crate::error::Error;
 use crate::etcd::printable;
 use crate::revision::Revision;
+use crate::witness::Witness;
 
 /// What came of announcing a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,21 +44,46 @@ pub async fn announce(
     value: impl Into<Vec<u8>>,
     lease: i64,
 ) -> Result<Announced, Error> {
+    announce_before(client, None, key, value, lease).await
+}
+
+/// As [`announce`], in the store of this witness alone.
+///
+/// # Errors
+///
+/// [`Error::Exchanged`] if another store answers; otherwise what etcd answered.
+pub async fn announce_before(
+    client: &Client,
+    witness: Option<&Witness>,
+    key: impl AsRef<[u8]>,
+    value: impl Into<Vec<u8>>,
+    lease: i64,
+) -> Result<Announced, Error> {
     let key = key.as_ref();
     let action = || format!("announcing {:?}", printable(key));
     let malformed = |missing| Error::Malformed { action: action(), missing };
     let put = TxnOp::put(key, value, Some(PutOptions::new().with_lease(lease)));
-    let txn = Txn::new()
-        .when([Compare::version(key, CompareOp::Equal, 0)])
-        .and_then([put])
-        .or_else([TxnOp::get(key, None)]);
+    let mut compares = vec![Compare::version(key, CompareOp::Equal, 0)];
+    let mut reads = vec![TxnOp::get(key, None)];
+    if let Some(witness) = witness {
+        compares.push(witness.compare());
+        reads.push(TxnOp::get(witness.key.clone(), None));
+    }
+    let txn = Txn::new().when(compares).and_then([put]).or_else(reads);
     let answer =
         Box::pin(client.kv_client().txn(txn)).await.map_err(|source| Error::etcd(action(), source))?;
     if answer.succeeded() {
         let header = answer.header().ok_or_else(|| malformed("header"))?;
         return Ok(Announced::Created { revision: Revision::new(header.revision()) });
     }
-    let Some(TxnOpResponse::Get(found)) = answer.op_responses().into_iter().next() else {
+    let mut found = answer.op_responses().into_iter();
+    let (first, second) = (found.next(), found.next());
+    if let (Some(witness), Some(TxnOpResponse::Get(found))) = (witness, second)
+        && found.kvs().first().is_none_or(|found| found.value() != witness.value)
+    {
+        return Err(Error::Exchanged { action: action(), key: printable(&witness.key) });
+    }
+    let Some(TxnOpResponse::Get(found)) = first else {
         return Err(malformed("range response"));
     };
     let found = found.kvs().first().ok_or_else(|| malformed("key"))?;

@@ -50,6 +50,9 @@ pub enum Trouble {
         /// Theirs.
         got: u64,
     },
+    /// The store does not carry the witness of the one that was followed, and nothing that is known holds in it.
+    #[error("etcd does not hold the witness of the store that was followed")]
+    WitnessMissing,
     /// The member that answers is behind what was already seen.
     #[error("etcd Revision mismatch (expected >= {expected}, got {got})")]
     RevisionMismatch {
@@ -80,7 +83,7 @@ impl Trouble {
     /// Whether reading the prefix again cannot help.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::ClusterMismatch { .. })
+        matches!(self, Self::ClusterMismatch { .. } | Self::WitnessMissing)
     }
 }
 

@@ -33,14 +33,20 @@ pub enum Error {
         waited: Duration,
     },
     /// The mirror cannot follow what answers at this address.
-    #[error(
-        "mirror of {prefix:?} cannot go on: {trouble}; the store was wiped, restored or exchanged, so restart against the right one"
-    )]
+    #[error("mirror of {prefix:?} cannot go on: {trouble}; the store was wiped, restored or exchanged")]
     Mirror {
         /// The mirrored prefix.
         prefix: String,
         /// What etcd said.
         trouble: Trouble,
+    },
+    /// Another store answers than the one whose witness is known.
+    #[error("{action}: the store was wiped, restored or exchanged: its witness {key:?} is gone, or another")]
+    Exchanged {
+        /// What was attempted.
+        action: String,
+        /// The full key of the witness.
+        key: String,
     },
     /// The feed that kept the mirror current has ended, so a revision that is not here will not come.
     #[error("waiting for etcd revision {wanted}: the mirror has stopped at {reached}")]
@@ -81,6 +87,12 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether the store is not the one that it was: nothing that is known of it holds any more.
+    #[must_use]
+    pub const fn is_exchanged(&self) -> bool {
+        matches!(self, Self::Mirror { .. } | Self::Exchanged { .. })
     }
 
     /// Whether trying again, later, may succeed.

@@ -10,7 +10,7 @@ use etcd_client::WatchStream;
 use futures::future::{BoxFuture, OptionFuture};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -21,12 +21,14 @@ use crate::error::Error;
 use crate::etcd::{self, Message, printable};
 use crate::mirror::Publisher;
 use crate::revision::Revision;
-use crate::source::{Probed, Source};
+use crate::source::{Probed, Source, Verified};
 
 /// A watch that was followed for so long ended by a new trouble, not by the last one.
 const STEADY: Duration = Duration::from_secs(10);
 /// A probe that finds us behind, while the watch stays silent for this long, ends the watch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(2);
+/// A comparison with the store that failed is made again after this.
+const VERIFY_AGAIN: Duration = Duration::from_secs(5);
 /// Of what is odd at one time, so much is logged in full.
 pub(crate) const ODDITIES_LOGGED: usize = 5;
 
@@ -40,6 +42,8 @@ pub struct Feed<D: Decoder> {
     /// When the watch was created that is followed now.
     created: Option<Instant>,
     must_reload: bool,
+    /// What is held was compared with the store, or read from it, at this revision.
+    verified: Revision,
 }
 
 impl<D: Decoder> std::fmt::Debug for Feed<D> {
@@ -71,7 +75,8 @@ impl From<Trouble> for Interrupted {
 impl<D: Decoder> Feed<D> {
     pub(crate) fn new(source: Source<D>, publisher: Publisher<D::Value>) -> Self {
         let rng = StdRng::seed_from_u64(source.config.seed);
-        Self { source, publisher, rng, attempt: 0, created: None, must_reload: false }
+        let verified = publisher.current().revision();
+        Self { source, publisher, rng, attempt: 0, created: None, must_reload: false, verified }
     }
 
     /// Follows the prefix until `cancel`. Outages of etcd are waited out, however long.
@@ -130,12 +135,18 @@ impl<D: Decoder> Feed<D> {
         let from = self.publisher.current().resume_at();
         let mut stream =
             self.source.watch(from).await.map_err(|error| Interrupted::Watch(error.to_string()))?;
+        // Asked of a store that was there when the watch was: nothing of another one's is ever applied.
+        self.see_witness().await?;
         self.created = Some(Instant::now());
         let shared = Arc::clone(&self.publisher.shared);
         let mut probe: OptionFuture<BoxFuture<'static, Result<Probed, Error>>> = None.into();
         let mut probing = false;
         let mut next_probe = Instant::now();
         let mut behind_since: Option<(Revision, Instant)> = None;
+        let mut comparison: OptionFuture<BoxFuture<'static, Result<Verified, Error>>> = None.into();
+        let mut comparing = false;
+        // What a watch that broke off had on its way may have been left out.
+        let mut next_comparison = Instant::now();
         loop {
             tokio::select! {
                 message = stream.message() => {
@@ -155,7 +166,57 @@ impl<D: Decoder> Feed<D> {
                     next_probe = Instant::now() + self.source.config.probe_after;
                     self.probed(probed, &mut behind_since)?;
                 }
+                () = sleep_until(next_comparison), if !comparing => {
+                    let current = self.publisher.current();
+                    if current.revision() > self.verified {
+                        comparison = Some(self.source.verify(current)).into();
+                        comparing = true;
+                    } else {
+                        next_comparison = self.next_comparison();
+                    }
+                }
+                Some(compared) = &mut comparison, if comparing => {
+                    comparison = None.into();
+                    comparing = false;
+                    let failed = self.compared(compared)?;
+                    next_comparison =
+                        if failed { Instant::now() + VERIFY_AGAIN } else { self.next_comparison() };
+                }
             }
+        }
+    }
+
+    /// Members of a cluster do not all compare at the same time.
+    fn next_comparison(&mut self) -> Instant {
+        Instant::now() + self.source.config.verify_every.mul_f64(0.5 + self.rng.random::<f64>())
+    }
+
+    /// What a comparison with the store came to; whether it has to be made again soon.
+    fn compared(&mut self, compared: Result<Verified, Error>) -> Result<bool, Interrupted> {
+        match compared {
+            Ok(Verified { revision, is_same: true }) => self.verified = self.verified.max(revision),
+            // The second half of the newest revision may be on its way; reading again does no harm.
+            Ok(Verified { revision, is_same: false }) => {
+                return Err(Interrupted::Reload(format!(
+                    "what was told up to revision {revision} is not what the store held"
+                )));
+            }
+            Err(Error::Etcd { source, .. }) if etcd::is_compacted(&source) => {
+                return Err(Interrupted::Reload("compacted before it could be compared".to_owned()));
+            }
+            Err(error) => {
+                debug!(%error, "could not compare what is held with the store");
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn see_witness(&self) -> Result<(), Interrupted> {
+        match self.source.is_the_one().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Interrupted::Fatal(Trouble::WitnessMissing)),
+            Err(error) => Err(Interrupted::Watch(error.to_string())),
         }
     }
 
@@ -179,8 +240,11 @@ impl<D: Decoder> Feed<D> {
             let trouble = Trouble::RevisionMismatch { expected, got: is.revision };
             return Err(Interrupted::Fatal(trouble));
         }
+        // A store that was exchanged before the read still is.
+        self.see_witness().await?;
         info!(prefix = printable(&self.source.prefix), revision = %is.revision, keys = loaded.len(), "prefix read again");
         self.must_reload = false;
+        self.verified = is.revision;
         self.publisher.publish(loaded);
         Ok(())
     }
@@ -269,7 +333,7 @@ impl<D: Decoder> Feed<D> {
 }
 
 async fn wait_until_asked(notify: &tokio::sync::Notify, earliest: Instant) {
-    tokio::time::sleep_until(earliest).await;
+    sleep_until(earliest).await;
     notify.notified().await;
 }
 

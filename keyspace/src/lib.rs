@@ -30,8 +30,9 @@ mod mirror;
 mod revision;
 mod snapshot;
 mod source;
+mod witness;
 
-pub use announce::{Announced, announce, update};
+pub use announce::{Announced, announce, announce_before, update};
 pub use apply::{Applied, Oddity, Response, Trouble, apply};
 pub use changes::Change;
 pub use decode::Decoder;
@@ -44,3 +45,4 @@ pub use lease::{Lease, LeaseConfig, LeaseKeeper, LeaseState, revoke};
 pub use mirror::{Config, Interruption, Mirror};
 pub use revision::{Revision, StoreHeader};
 pub use snapshot::Snapshot;
+pub use witness::Witness;

@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::revision::Revision;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
+use crate::witness::Witness;
 
 /// How a mirror loads and follows its prefix.
 #[derive(Debug, Clone)]
@@ -31,6 +32,12 @@ pub struct Config {
     pub batch_limit: Duration,
     /// How long a wait for a revision sleeps before the feed asks etcd whether that revision touched the prefix at all.
     pub probe_after: Duration,
+    /// What is held is compared with the store after each watch that broke off, and so often besides. A watch that has left something
+    /// out is found out by that at the latest.
+    pub verify_every: Duration,
+    /// What the store must carry to be the one that is followed. Without it a store that was wiped, and has come further since than the
+    /// one before, is taken for it.
+    pub witness: Option<Witness>,
     /// No answer to a request, or to the creation of a watch, within this time is a failure.
     pub request_timeout: Duration,
     /// Seed of the spread in the delays between attempts.
@@ -45,6 +52,8 @@ impl Default for Config {
             batch_quiet: Duration::from_millis(2),
             batch_limit: Duration::from_millis(30),
             probe_after: Duration::from_millis(100),
+            verify_every: Duration::from_secs(300),
+            witness: None,
             request_timeout: Duration::from_secs(10),
             seed: 0,
         }

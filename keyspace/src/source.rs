@@ -1,6 +1,9 @@
-//! What a mirror asks of etcd: the prefix at one revision, a watch from there on, and whether it missed anything.
+//! What a mirror asks of etcd: the prefix at one revision, a watch from there on, and whether it missed anything,
+//! and whether the store is still the same one.
 //!
 //! It asks once and says how that went; when to ask again is the feed's business.
+
+use std::sync::Arc;
 
 use etcd_client::{Client, GetOptions, WatchOptions, WatchStream};
 use futures::future::{BoxFuture, FutureExt};
@@ -33,6 +36,14 @@ pub(crate) enum Probed {
     Unchanged { snapshot: Revision, now: Revision },
     /// Something under the prefix is newer than the snapshot with this revision.
     Behind { snapshot: Revision },
+}
+
+/// What a comparison with the store came to.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// The revision that was compared.
+    pub(crate) revision: Revision,
+    pub(crate) is_same: bool,
 }
 
 impl<D: Decoder> Source<D> {
@@ -99,6 +110,49 @@ impl<D: Decoder> Source<D> {
         let mut watches = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         let opening = Box::pin(watches.watch(self.prefix.clone(), Some(options)));
         self.in_time(&action, opening).await?.map_err(|source| Error::etcd(action, source))
+    }
+
+    /// Whether the store that answers is the one that is followed, as far as that can be told.
+    pub(crate) async fn is_the_one(&self) -> Result<bool, Error> {
+        match &self.config.witness {
+            Some(witness) => witness.is_there(&self.client, self.config.request_timeout).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a snapshot is what the store held at its revision, key by key. Values are not asked for.
+    pub(crate) fn verify(
+        &self,
+        snapshot: Arc<Snapshot<D::Value>>,
+    ) -> BoxFuture<'static, Result<Verified, Error>> {
+        let (mut from, end) = (self.prefix.clone(), self.end.clone());
+        let (limit, waited) = (self.config.page_size.max(1), self.config.request_timeout);
+        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        async move {
+            let at = snapshot.revision();
+            let action = format!("comparing {:?} with revision {at}", printable(&from));
+            let mut held = 0;
+            loop {
+                let options = etcd::page(&end, limit, at).with_keys_only();
+                let page = timeout(waited, Box::pin(kv.get(from, Some(options))))
+                    .await
+                    .map_err(|_| Error::TimedOut { action: action.clone(), waited })?
+                    .map_err(|source| Error::etcd(action.as_str(), source))?;
+                let same = |kv: &etcd_client::KeyValue| {
+                    let seen = snapshot.seen(kv.key());
+                    seen.is_some_and(|seen| seen.mod_revision.get() == kv.mod_revision())
+                };
+                if !page.kvs().iter().all(same) {
+                    return Ok(Verified { revision: at, is_same: false });
+                }
+                held += page.kvs().len();
+                match page.kvs().last() {
+                    Some(last) if page.more() => from = [last.key(), &[0]].concat(),
+                    _ => return Ok(Verified { revision: at, is_same: held == snapshot.key_count() }),
+                }
+            }
+        }
+        .boxed()
     }
 
     /// Asks whether anything under the prefix happened after `snapshot`.

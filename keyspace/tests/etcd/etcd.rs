@@ -55,6 +55,12 @@ impl Etcd {
         }
     }
 
+    /// Forgets all that a killed one has kept.
+    pub(crate) fn wipe(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        std::fs::remove_dir_all(self.folder.path().join("member")).expect("its data");
+    }
+
     /// Freezes it where it is, or lets it go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let child = self.child.as_ref().expect("an etcd that runs");

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use courant_keyspace::{Announced, Config, Fence, Lease, LeaseConfig, Mirror, Revision, announce, revoke};
+use courant_keyspace::{
+    Announced, Config, Fence, Lease, LeaseConfig, Mirror, Revision, Witness, announce, announce_before,
+    revoke,
+};
 use etcd_client::{Client, ConnectOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -143,6 +146,84 @@ async fn a_watch_of_a_real_etcd_that_splits_delays_repeats_and_is_cancelled_does
         .await;
     }
     assert!(running.try_join_next().is_none());
+}
+
+/// No etcd tells out of order. What is told behind the end of a watch is told to nobody, and no later event need give that away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_watch_tells_too_late_is_read_again_within_seconds() {
+    let Some(etcd) = Etcd::start() else { return };
+    let client = etcd.client().await;
+    let (unruly, meddled) = Unruly::before_etcd(client.clone(), &etcd.url()).await;
+    put_all(&client, [("/cluster/00", "1")]).await;
+    let (mirror, mut running, _cancel) = load(meddled, hasty()).await;
+    for ends in [false, true] {
+        let mut late = None;
+        let mut done = false;
+        unruly.does(move |response| {
+            if done {
+                return vec![response];
+            }
+            // The first response is told behind the second, and if the watch ends with that, never.
+            let Some(late) = late.take() else {
+                late = Some(response);
+                return Vec::new();
+            };
+            done = true;
+            let mut told = vec![response.clone(), late];
+            if ends {
+                let mut cancelled = response;
+                (cancelled.canceled, cancelled.cancel_reason) = (true, "the test says so".to_owned());
+                cancelled.events.clear();
+                told.insert(1, cancelled);
+            }
+            told
+        });
+        let name = format!("/cluster/{ends}");
+        put_all(&client, [(name.as_str(), "late")]).await;
+        // The two are told apart.
+        sleep(Duration::from_millis(200)).await;
+        let last = put_all(&client, [("/cluster/00", "2")]).await;
+        let expected = read_at(&client, last).await;
+        let begin = Instant::now();
+        in_time("the mirror to equal the store", async {
+            while shown(&*at_least(&mirror, last).await) != expected {
+                sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}, ends: {ends}", begin.elapsed());
+    }
+    assert!(running.try_join_next().is_none());
+}
+
+/// Its revisions have passed those of the store before it, so that neither they nor the cluster's id tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_wiped_and_has_come_further_is_not_followed() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let client = etcd.client().await;
+    let witness = Witness::establish(&client, "/witness", "first").await.expect("a witness");
+    assert_eq!(Witness::establish(&client, "/witness", "second").await.expect("a witness"), witness);
+    put_all(&client, [("/cluster/kept", "1")]).await;
+    let config = Config { witness: Some(witness.clone()), ..hasty() };
+    let (mirror, mut running, _cancel) = load(client.clone(), config).await;
+    let cluster = mirror.snapshot().header().cluster_id;
+    etcd.kill();
+    etcd.wipe();
+    etcd.resume();
+    let fresh = etcd.client().await;
+    let mut rng = StdRng::seed_from_u64(6);
+    while some_transactions(&fresh, &mut rng).await < mirror.snapshot().read_through().next() {}
+    let ended = in_time("the end of the feed", running.join_next()).await.expect("a feed");
+    let error = ended.expect("no panic").expect_err("another store");
+    assert!(error.is_exchanged(), "{error}");
+    assert!(mirror.snapshot().get("/cluster/kept").is_some(), "the last picture stays");
+    let found = load(fresh.clone(), hasty()).await.0.snapshot().header().cluster_id;
+    assert_eq!(found, cluster, "an etcd that was wiped is of the same cluster by its id");
+    let config = LeaseConfig { ttl: TTL, ..LeaseConfig::default() };
+    let (lease, _keeper) = Lease::establish(fresh.clone(), config).await.expect("a lease");
+    let announced = announce_before(&fresh, Some(&witness), "/m", "1", lease.id()).await;
+    assert!(announced.expect_err("another store").is_exchanged());
+    assert!(!exists(&fresh, "/m").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
