@@ -7,10 +7,10 @@ use std::time::Duration;
 use courant_fragment::ahead::{self, Ahead};
 use courant_fragment::disk::Disk;
 use courant_fragment::persister::{self, Journal, Journals, Left as Unpersisted, Persister, PersisterHandle};
+use courant_fragment::spool::Identity;
 use courant_fragment::spool::log::SpoolLog;
 use courant_fragment::spool::recover::Recovery;
 use courant_fragment::spool::volume::Layout;
-use courant_fragment::spool::{ClusterId, Identity};
 use courant_fragment::store::Stores;
 use courant_keyspace::LeaseConfig;
 use courant_proto::endpoint::Endpoint;
@@ -37,9 +37,10 @@ use crate::core::{Core, Cores};
 use crate::error::Error;
 use crate::follow::Follower;
 use crate::heartbeat::{self, CaughtUp, Pulse};
+use crate::incarnation::{self, heed};
 use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
-use crate::member::{Join, Member, Standing};
+use crate::member::{Join, Member, MemberError, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
 use crate::peers::lookout::Pace;
@@ -151,11 +152,13 @@ impl Broker {
             fence: None,
             seed,
         };
-        let join = Join { root: Arc::clone(&root), spec, lease };
+        let witness = incarnation::establish(&etcd, &root, seed).await?;
+        let join = Join { root: Arc::clone(&root), spec, lease, witness: witness.clone() };
         let (member, member_task) = Member::join(etcd.clone(), join).await?;
-        let mirror_config = courant_keyspace::Config { seed, ..Default::default() };
+        let mirror_config =
+            courant_keyspace::Config { seed, witness: Some(witness.clone()), ..Default::default() };
         let (mirror, feed) = SpaceMirror::load(etcd.clone(), Arc::clone(&root), mirror_config).await?;
-        let cluster = ClusterId(mirror.snapshot().etcd().cluster_id);
+        let cluster = incarnation::cluster_of(mirror.snapshot().etcd().cluster_id, &witness);
 
         let layout = Layout { segment_bytes: config.segment_bytes, seed, ..Layout::default() };
         let (lineage, lineage_task) = LineageTask::new(etcd.clone(), Arc::clone(&root), seed);
@@ -195,6 +198,7 @@ impl Broker {
             member: member.clone(),
             space: mirror.clone(),
             pace,
+            witness,
             seed,
         };
         let (presence, presence_task) = Box::pin(Peers::load(introduction)).await?;
@@ -243,7 +247,7 @@ impl Broker {
             clock,
             etcd,
             mirror: mirror.clone(),
-            member,
+            member: member.clone(),
             presence,
             stores: Arc::clone(&stores),
             lineage,
@@ -260,14 +264,23 @@ impl Broker {
         });
         let follower = Follower::new(Arc::clone(&shared), judged, followed_sender);
         let mut jobs = BackgroundTasks::default();
-        jobs.add("the mirror", move |cancel| feed.run(cancel));
+        let (estranged, place) = (member.clone(), member.clone());
+        jobs.add("the mirror", move |cancel| {
+            let is_exchange = courant_keyspace::Error::is_exchanged;
+            heed(feed.run(cancel.clone()), is_exchange, move |why| estranged.estrange(why), cancel)
+        });
         // Told apart from other ends: that another process has our place is no fault of this one.
         let caught_up = CaughtUp { followed: shared.followed.clone(), cores: cores.clone() };
         let place: Job = Box::new(move |cancel| {
-            Box::pin(async move { Ok(member_task.run(mirror, caught_up, cancel).await?) })
+            let kept = member_task.run(mirror, caught_up, cancel.clone());
+            let estrange = move |why: &MemberError| place.estrange(why);
+            Box::pin(async move { Ok(heed(kept, MemberError::is_exchange, estrange, cancel).await?) })
         });
         jobs.jobs.push(("the member's place", place));
-        jobs.add("presence", move |cancel| presence_task.run(cancel));
+        jobs.add("presence", move |cancel| {
+            let estrange = move |why: &MemberError| member.estrange(why);
+            heed(presence_task.run(cancel.clone()), MemberError::is_exchange, estrange, cancel)
+        });
         jobs.add("the scout", move |cancel| endless(scout.run(cancel)));
         jobs.add("the routes", move |cancel| endless(notes_task.run(cancel)));
         jobs.add("lineage", move |cancel| endless(async move { lineage_task.run(cancel).await }));
@@ -290,6 +303,13 @@ impl Broker {
     /// this data folder, which takes it over.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.shared.member.standing()
+    }
+
+    /// Ends when the registry turned out to be another one than the broker came to: wiped, restored from a copy, exchanged. Nobody can be
+    /// a member of what is not there any more. The broker takes no appends from then on and keeps what it holds; whoever runs it
+    /// drains it, which persists that, and opens another one.
+    pub fn estranged(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.member.estranged().cancelled_owned()
     }
 
     /// Whether the broker can serve: its place is held, and its replicas follow the mirror.
@@ -333,6 +353,11 @@ impl Broker {
             let _ = timeout_at(until, drained).await;
         }
         let left = self.persister.drain(until.saturating_duration_since(Instant::now())).await;
+        if self.shared.member.estranged().is_cancelled() {
+            // What is to be noted is of a registry that is not there.
+            self.tasks.close();
+            return left;
+        }
         for core in 0..self.shared.cores.count() {
             let (done, sealed) = oneshot::channel();
             if self.shared.cores.send_to(core, Command::Seal { done }).await.is_ok() {

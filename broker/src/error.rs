@@ -28,3 +28,11 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl Error {
+    /// Whether it is the registry that does not answer, or answers otherwise than it should; it may do later.
+    #[must_use]
+    pub const fn is_of_registry(&self) -> bool {
+        matches!(self, Self::Registry(_) | Self::Member(MemberError::Registry(_)))
+    }
+}

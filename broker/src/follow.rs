@@ -89,7 +89,9 @@ impl Follower {
             Arc::clone(&local.spec),
             Arc::new(index),
         ));
-        let command = Command::Start { replica: Arc::clone(&replica), place: place(&local, space) };
+        let lost_end = self.shared.config.lost_ends.get(&local.journal).copied().unwrap_or_default();
+        let place = place(&local, space);
+        let command = Command::Start { replica: Arc::clone(&replica), place, lost_end };
         self.shared.cores.send(&local.journal, command).await?;
         self.shared.replicas.insert(replica);
         Ok(())

@@ -24,6 +24,7 @@ mod error;
 mod follow;
 mod fragments;
 mod heartbeat;
+mod incarnation;
 mod journal_space;
 mod lineage;
 mod list;

@@ -24,7 +24,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use courant_keyspace::{Error as KeyspaceError, Fence, Lease, LeaseConfig, LeaseKeeper, Revision};
+use courant_keyspace::{Error as KeyspaceError, Fence, Lease, LeaseConfig, LeaseKeeper, Revision, Witness};
 use courant_proto::id::ProcessId;
 use courant_proto::spec::BrokerSpec;
 use etcd_client::Client;
@@ -38,10 +38,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::heartbeat::CaughtUp;
 use crate::journal_space::{Root, SpaceMirror};
+pub(crate) use announce::{ANSWER_WITHIN, pause};
 pub use exit::Unshed;
 
 /// How long a registry that does not answer is asked again before the broker gives up starting.
-const REGISTRY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const REGISTRY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long the news that this broker is exiting may take to reach the registry.
 const EXIT_WITHIN: Duration = Duration::from_secs(15);
@@ -83,6 +84,13 @@ pub enum MemberError {
     },
 }
 
+impl MemberError {
+    /// Whether the registry is not the one that it was.
+    pub(crate) const fn is_exchange(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.is_exchanged())
+    }
+}
+
 /// What a broker joins its cluster with.
 #[derive(Clone, Debug)]
 pub(crate) struct Join {
@@ -90,6 +98,8 @@ pub(crate) struct Join {
     pub(crate) spec: BrokerSpec,
     /// How the lease is kept; it names an earlier process's lease to go on with.
     pub(crate) lease: LeaseConfig,
+    /// The registry in which the place is taken.
+    pub(crate) witness: Witness,
 }
 
 /// Where this broker stands in its cluster.
@@ -117,6 +127,8 @@ struct Place {
     standing: watch::Sender<Standing>,
     /// What the key shall say.
     exiting: watch::Sender<bool>,
+    /// The registry in which the place was taken is another one now, and the place is gone for good.
+    estranged: CancellationToken,
 }
 
 impl std::fmt::Debug for Place {
@@ -135,6 +147,7 @@ pub(crate) struct MemberTask {
     key: Vec<u8>,
     spec: BrokerSpec,
     config: LeaseConfig,
+    witness: Witness,
     tenure: Tenure,
     rng: StdRng,
 }
@@ -175,13 +188,20 @@ impl Tenure {
 impl Member {
     /// Takes this broker's place. The task must run to keep it.
     pub(crate) async fn join(etcd: Client, join: Join) -> Result<(Self, MemberTask), MemberError> {
-        let Join { root, spec, lease: config } = join;
+        let Join { root, spec, lease: config, witness } = join;
         let fence = Fence::new();
         let mut config = LeaseConfig { fence: Some(fence.clone()), ..config };
         let key = root.member(&spec.id);
         let mut rng = StdRng::seed_from_u64(config.seed);
         let give_up = Some(Instant::now() + REGISTRY_WITHIN);
-        let bid = announce::Bid { etcd: &etcd, key: &key, spec: &spec, config: &config, give_up };
+        let bid = announce::Bid {
+            etcd: &etcd,
+            key: &key,
+            spec: &spec,
+            config: &config,
+            witness: &witness,
+            give_up,
+        };
         let (tenure, joined) = Box::pin(bid.take(None, &mut rng)).await?;
         config.adopt = None;
         fence.stand(true);
@@ -192,15 +212,32 @@ impl Member {
             fence,
             exiting: watch::Sender::new(spec.exiting),
             standing: watch::Sender::new(standing),
+            estranged: CancellationToken::new(),
         });
         let member = Self(Arc::clone(&place));
-        Ok((member, MemberTask { place, key, spec, config, tenure, rng }))
+        Ok((member, MemberTask { place, key, spec, config, witness, tenure, rng }))
     }
 
     /// Whether the place is ours at this moment, by our own clock. While it is not, nothing may be acknowledged. For any thread, on
     /// every turn.
     pub(crate) fn is_held(&self) -> bool {
-        self.0.fence.is_held()
+        self.0.fence.is_held() && !self.0.estranged.is_cancelled()
+    }
+
+    /// Gives the place up for good, as the registry in which it was taken is another one now.
+    pub(crate) fn estrange(&self, why: &dyn std::fmt::Display) {
+        self.0.estranged.cancel();
+        self.0.fence.stand(false);
+        self.0.tell(|standing| standing.held = false);
+        tracing::error!(
+            %why,
+            "the registry was wiped, restored or exchanged: this broker takes no appends, and keeps what it holds"
+        );
+    }
+
+    /// Ends when the place was given up for good.
+    pub(crate) fn estranged(&self) -> CancellationToken {
+        self.0.estranged.clone()
     }
 
     /// News of where we stand: each loss, each return, each new lease. It may come a moment later than [`Member::is_held`] tells.
@@ -260,7 +297,16 @@ impl MemberTask {
         caught_up: CaughtUp,
         cancel: CancellationToken,
     ) -> Result<(), MemberError> {
-        cancel.run_until_cancelled(Box::pin(self.stay(mirror, caught_up))).await.unwrap_or(Ok(()))
+        let estranged = self.place.estranged.clone();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ok(()),
+            () = estranged.cancelled() => {
+                cancel.cancelled().await;
+                Ok(())
+            }
+            ended = Box::pin(self.stay(mirror, caught_up)) => ended,
+        }
     }
 
     async fn stay(mut self, mirror: SpaceMirror, mut caught_up: CaughtUp) -> Result<(), MemberError> {
@@ -281,9 +327,15 @@ impl MemberTask {
                 Interrupted::Exit => Some(()),
             };
             self.spec.exiting = *self.place.exiting.borrow();
-            let Self { place, key, spec, config, tenure, mut rng } = self;
-            let bid =
-                announce::Bid { etcd: &place.etcd, key: &key, spec: &spec, config: &config, give_up: None };
+            let Self { place, key, spec, config, witness, tenure, mut rng } = self;
+            let bid = announce::Bid {
+                etcd: &place.etcd,
+                key: &key,
+                spec: &spec,
+                config: &config,
+                witness: &witness,
+                give_up: None,
+            };
             let (tenure, joined) = Box::pin(bid.take(kept.map(|()| tenure), &mut rng)).await?;
             let lease = tenure.lease.id();
             place.tell(|standing| {
@@ -294,7 +346,7 @@ impl MemberTask {
             // ours must have heard of that before anything is acknowledged again.
             caught_up.with(joined.get()).await;
             place.fence.stand(true);
-            self = Self { place, key, spec, config, tenure, rng };
+            self = Self { place, key, spec, config, witness, tenure, rng };
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use courant_keyspace::{Config, Error as KeyspaceError, Feed, Mirror};
+use courant_keyspace::{Config, Error as KeyspaceError, Feed, Mirror, Witness};
 use courant_proto::id::ProcessId;
 use etcd_client::Client;
 use parking_lot::Mutex;
@@ -106,6 +106,8 @@ pub(crate) struct Introduction {
     pub(crate) member: Member,
     pub(crate) space: SpaceMirror,
     pub(crate) pace: Pace,
+    /// The registry that is followed.
+    pub(crate) witness: Witness,
     pub(crate) seed: u64,
 }
 
@@ -126,11 +128,11 @@ impl std::fmt::Debug for PeersTask {
 impl Peers {
     /// Reads what there is. The task must run to make us known, and to follow the others.
     pub(crate) async fn load(introduction: Introduction) -> Result<(Self, PeersTask), KeyspaceError> {
-        let Introduction { etcd, root, me, member, space, pace, seed } = introduction;
+        let Introduction { etcd, root, me, member, space, pace, witness, seed } = introduction;
         let keys = Keys::of(&root);
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = rng.random();
-        let config = Config { seed, ..Config::default() };
+        let config = Config { seed, witness: Some(witness), ..Config::default() };
         let decoder = PresenceDecoder { keys: keys.clone() };
         let (members, members_feed) =
             Mirror::load(etcd.clone(), keys.members.as_bytes(), decoder, config.clone()).await?;

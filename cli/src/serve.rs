@@ -5,6 +5,9 @@
 //!  down  hand over to other members ─► stop accepting ─► end streams and requests ─► roll and persist ─► cores ─► background ─► registry
 //! ```
 //!
+//! Where the registry turns out to be another one than the broker came to, the broker is taken apart and put together anew, and the process
+//! and its port stay.
+//!
 //! Each core is a thread with a current-thread runtime, which serves its share of the connections and owns its share of the
 //! journals. Everything else runs on a small runtime beside them.
 
@@ -15,25 +18,22 @@ mod data_dir;
 mod default_spec;
 mod etcd;
 mod identity;
+mod life;
 mod listen;
 mod signals;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use courant_broker::{Broker, Components, Config, Standing, Tasks};
+use courant_broker::{Broker, Standing};
 use courant_client::Client;
-use courant_fragment::disk::LocalDisk;
-use courant_fragment::store::Stores;
 use courant_gateway::{Gateway, Readiness};
-use courant_proto::time::Clock;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry as Metrics;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
@@ -46,6 +46,7 @@ use crate::failure::Failure;
 use app::App;
 use coordination::coordinate;
 use data_dir::DataDir;
+use life::{Life, LostEnds, Site};
 
 /// Requests under way get this long to end once the process was told to stop.
 const GRACE: Duration = Duration::from_secs(15);
@@ -92,112 +93,37 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         found = coordinate(&args, &data, seed, &stop_registry) => found?,
         signal = signals.first() => return Ok(never_started(signal)),
     };
-
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let file_root = match &args.file_root {
         Some(root) => root.clone(),
         None => data.folder("fragments")?,
     };
-    let stores = Arc::new(Stores::new(
-        courant_fragment::store::Config {
-            file_root: Some(file_root.clone()),
-            environment: crate::environment::environment(),
-            connections: Some(Handle::current()),
-            encodes: encodes(),
-            ..Default::default()
-        },
-        Arc::clone(&clock),
-        StdRng::seed_from_u64(seed),
-    ));
-    let endpoint = args.advertise.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
-    let mut config = Config::new(id.clone(), endpoint, data.folder("spools")?);
-    config.prefix.clone_from(&args.prefix);
-    config.journal_limit = args.limit;
-    config.lease_ttl = args.lease_ttl;
-    config.previous_lease = identity::previous_lease(&data)?;
-    config.cores = args.cores;
-    config.spool_quota = args.spool_quota;
-    config.auto_create =
-        args.auto_create.then(|| default_spec::of(args.default_spec.as_ref())).transpose()?;
-
-    let mut metrics = Metrics::default();
-    let components = Components {
-        etcd: coordination.client.clone(),
-        disk: Arc::new(LocalDisk),
-        stores,
-        clock,
-        background: Handle::current(),
-        seed,
+    let site = Site {
+        clock: Arc::new(SystemClock),
+        data: Arc::new(data),
+        id,
+        listener: Arc::new(listener),
+        address,
+        file_root,
+        registry: coordination.described,
+        etcd: coordination.client,
+        was_up: AtomicBool::new(false),
+        args,
     };
-    let (broker, Tasks { cores, background }) = tokio::select! {
-        opened = Box::pin(Broker::open(config, components, &mut metrics)) => opened.context("cannot start the broker")?,
-        signal = signals.first() => return Ok(never_started(signal)),
-    };
-    let mut standing = broker.standing();
-    let lease = standing.borrow_and_update().lease;
-    identity::keep_lease(&data, lease)?;
-    let data = Arc::new(data);
-    let keeping = Handle::current().spawn(keep_leases(Arc::clone(&data), standing, lease));
-    let app = compose(&broker, metrics);
-
-    let stop_cores = CancellationToken::new();
-    let stop_serving = CancellationToken::new();
-    let serving = TaskTracker::new();
-    let (hands, threads) = start_cores(cores, &app, &serving, &stop_serving, &stop_cores)?;
-    let stop_background = CancellationToken::new();
-    let mut background = tokio::runtime::Handle::current().spawn(background.run(stop_background.clone()));
-    let accepting = Handle::current().spawn(listen::accept(listener, hands, stop_serving.clone()));
-
-    let shown = banner::Banner {
-        id: id.suffix(),
-        address: &address.to_string(),
-        registry: &coordination.described,
-        store: &format!("file:/// stores lie under {}", file_root.display()),
-        auto_create: args.auto_create,
-    };
-    announce(&banner::text(&shown));
-
-    let fault = tokio::select! {
-        signal = signals.first() => {
-            tracing::info!(signal, "stopping");
-            None
+    let mut lost_ends = LostEnds::new();
+    let code = loop {
+        match Box::pin(site.life(&mut signals, lost_ends)).await? {
+            Life::Ended(code) => break code,
+            Life::Estranged(left) => {
+                tracing::warn!("joining the registry that is there now, as a broker that holds nothing");
+                lost_ends = left;
+            }
         }
-        ended = &mut background => Some(fault_of(ended)),
     };
-    // Where there are others, they take over first, and nobody notices more than that journals have moved.
-    let fault = match fault {
-        None if !args.etcd.is_empty() && !args.drain_timeout.is_zero() => tokio::select! {
-            () = hand_over(&broker, args.drain_timeout) => None,
-            ended = &mut background => Some(fault_of(ended)),
-            () = signals.second() => stop_at_once(),
-        },
-        fault => fault,
-    };
-
-    // A second signal ends the process at once; its spools are on disk, and the next start adopts them.
-    let left = tokio::select! {
-        left = wind_down(&broker, &serving, &stop_serving, accepting) => left,
-        () = signals.second() => stop_at_once(),
-    };
-    stop_cores.cancel();
-    join(threads).await?;
-    keeping.abort();
-    stop_background.cancel();
-    if fault.is_none() {
-        let _ = tokio::time::timeout(ENDING, background).await;
-    }
-    if fault.is_none() && !args.etcd.is_empty() {
-        // Others take over at once. The embedded registry has nobody else, and the next start finds its journals assigned.
-        broker.leave().await.context("cannot give up the lease; it runs out by itself")?;
-    }
     stop_registry.cancel();
     if let Some(registry) = coordination.running {
         let _ = tokio::time::timeout(ENDING, registry).await;
     }
-    if let Some(fault) = fault {
-        return Err(fault.context("the broker had to stop"));
-    }
-    Ok(report(&left))
+    Ok(code)
 }
 
 fn fault_of(ended: Result<Result<(), courant_broker::Error>, tokio::task::JoinError>) -> anyhow::Error {

@@ -1,6 +1,7 @@
 //! Brokers of this process on one registry, over real sockets, and beside them scripted ones that do as a test tells them. A scripted
 //! broker that joins first leads, and assigns nothing: the test does.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use courant_proto::endpoint::Endpoint;
 use courant_proto::header::Header;
 use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
+use courant_proto::offset::Offset;
 use courant_proto::service::{AppendRequests, JournalService};
 use courant_proto::spec::{BrokerSpec, JournalSpec};
 use courant_proto::time::{ManualClock, Timestamp};
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::scripted::{self, Scripted};
 use crate::broker::{Broker, Components, Tasks};
 use crate::config::Config;
-use crate::journal_space::fixture::{broker, id, root};
+use crate::journal_space::fixture::{broker, id, name, root};
 use crate::peer::client::PeerClient;
 
 /// What a test waits for comes within this.
@@ -46,6 +48,8 @@ pub(crate) struct Cluster {
     pub(crate) peers: PeerClient,
     /// The spool quotas of those that join, in order; who has none is left without end.
     quotas: Vec<u64>,
+    /// What brokers that join had of journals of another registry.
+    lost_ends: HashMap<JournalName, Offset>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -67,6 +71,7 @@ impl Cluster {
             clock,
             peers: PeerClient::default(),
             quotas: Vec::new(),
+            lost_ends: HashMap::new(),
             cancel,
             tasks,
         }
@@ -83,6 +88,14 @@ impl Cluster {
     pub(crate) async fn start_with_quotas(members: &[&str], quotas: &[u64]) -> Self {
         let mut cluster = Self::empty();
         cluster.quotas = quotas.to_vec();
+        cluster.join_all(members).await;
+        cluster
+    }
+
+    /// The same, where each broker had content up to here of a journal of another registry.
+    pub(crate) async fn start_after(members: &[&str], journal: &str, lost_end: Offset) -> Self {
+        let mut cluster = Self::empty();
+        cluster.lost_ends.insert(name(journal), lost_end);
         cluster.join_all(members).await;
         cluster
     }
@@ -173,6 +186,7 @@ impl Cluster {
         };
         let mut config = Config::new(id.clone(), format!("http://{address}"), "spools");
         config.spool_quota = Some(self.quotas.get(self.brokers.len()).copied().unwrap_or(0));
+        config.lost_ends.clone_from(&self.lost_ends);
         let mut metrics = prometheus_client::registry::Registry::default();
         let opened = Box::pin(Broker::open(config, components, &mut metrics)).await;
         let (broker, Tasks { cores, background }) = opened.expect("a broker");

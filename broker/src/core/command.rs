@@ -30,7 +30,7 @@ pub(crate) enum Command {
     /// Take over what an earlier process left of a journal, whether or not the journal is ours now.
     Adopt(Box<Adoptable>),
     /// The journal is ours from here on, with this part in it.
-    Start { replica: Arc<Replica>, place: Place },
+    Start { replica: Arc<Replica>, place: Place, lost_end: Offset },
     /// Its assignments have changed.
     Rerouted { replica: Arc<Replica>, place: Place },
     /// Put aside what an earlier process left, for a reason: it counts for nothing.

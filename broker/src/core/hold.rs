@@ -95,9 +95,14 @@ impl Core {
     }
 
     /// Takes over a journal, with what is here of it.
-    pub(super) fn start(&mut self, replica: Arc<Replica>, place: Place) {
+    pub(super) fn start(&mut self, replica: Arc<Replica>, place: Place, lost_end: Offset) {
         let journal = replica.journal.clone();
+        if lost_end > Offset::ZERO {
+            // Whoever accepts the loss reads the write head to know where the journal goes on.
+            replica.index.raise_head(lost_end);
+        }
         let mut owned = Owned::new(replica, place);
+        owned.lost_end = lost_end;
         owned.generation = self.state.tokens.remove(&journal).unwrap_or(0);
         self.state.wheel.forget(&journal);
         let mut offered = Vec::new();

@@ -58,6 +58,8 @@ pub(super) struct Owned {
     /// Whether nothing that was committed can lie behind the head of the spool.
     pub(super) certain: bool,
     pub(super) floor: Offset,
+    /// Where content ends that this broker had under an earlier incarnation of the registry, and that is in no store.
+    pub(super) lost_end: Offset,
     /// Complete spools that no store is known to hold yet, oldest first.
     pub(super) pending: Vec<SpoolId>,
     /// What is in the log and not shown yet.
@@ -114,6 +116,7 @@ impl Owned {
             full: None,
             certain: true,
             floor: Offset::ZERO,
+            lost_end: Offset::ZERO,
             pending: Vec::new(),
             veil: Veil::default(),
             line: Line::Idle,
@@ -147,7 +150,7 @@ impl Owned {
             },
             registers: spool.map(|spool| spool.registers().clone()).unwrap_or_default(),
             agreed: self.line.is_open(),
-            floor: self.floor,
+            floor: self.floor.max(self.lost_end),
         }
     }
 

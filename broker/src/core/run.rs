@@ -174,7 +174,7 @@ impl Core {
         match command {
             Command::Append(job) => self.enqueue(*job),
             Command::Adopt(adoptable) => self.adopt(*adoptable),
-            Command::Start { replica, place } => self.start(replica, place),
+            Command::Start { replica, place, lost_end } => self.start(replica, place, lost_end),
             Command::Rerouted { replica, place } => self.rerouted(&replica, place),
             Command::SetAside { journal, reason } => self.set_aside(*journal, &reason),
             Command::Stop { journal, create_revision, deleted } => {

@@ -114,6 +114,11 @@ impl Root {
         format!("{OURS}{self}/{family}/")
     }
 
+    /// The key that tells this registry from another, or from itself before it was wiped.
+    pub(crate) fn incarnation(&self) -> Vec<u8> {
+        format!("{OURS}{self}/incarnation").into_bytes()
+    }
+
     /// The key of a journal's lineage.
     pub(crate) fn lineage(&self, journal: &JournalName) -> Vec<u8> {
         joined(&self.lineage, &[journal.as_str().as_bytes()])

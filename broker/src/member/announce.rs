@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use courant_keyspace::{Announced, Error as KeyspaceError, Lease, LeaseConfig, Revision};
+use courant_keyspace::{Announced, Error as KeyspaceError, Lease, LeaseConfig, Revision, Witness};
 use courant_proto::spec::BrokerSpec;
 use etcd_client::Client;
 use rand::RngExt;
@@ -16,7 +16,7 @@ use super::{MemberError, Tenure};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// No answer of the registry within this time is a failure.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Waits between attempts grow from here…
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -30,6 +30,8 @@ pub(super) struct Bid<'a> {
     pub(super) key: &'a [u8],
     pub(super) spec: &'a BrokerSpec,
     pub(super) config: &'a LeaseConfig,
+    /// The registry in which it is asked for.
+    pub(super) witness: &'a Witness,
     /// Failures are not tried again after this; without it they are for ever.
     pub(super) give_up: Option<Instant>,
 }
@@ -80,7 +82,9 @@ impl Bid<'_> {
                     if error.is_lease_gone() {
                         adopt = None;
                     }
-                    if self.give_up.is_none_or(|give_up| Instant::now() < give_up && may_pass(&error)) {
+                    if !error.is_exchanged()
+                        && self.give_up.is_none_or(|give_up| Instant::now() < give_up && may_pass(&error))
+                    {
                         tracing::warn!(%error, "could not join the cluster yet");
                         sleep(pause(attempt, rng.random())).await;
                         attempt += 1;
@@ -108,7 +112,8 @@ impl Bid<'_> {
     /// Puts the key, or makes it say what it shall.
     async fn announce(&self, lease: i64) -> Result<Announced, KeyspaceError> {
         let value = self.spec.encode();
-        let asked = courant_keyspace::announce(self.etcd, self.key, value.clone(), lease);
+        let asked =
+            courant_keyspace::announce_before(self.etcd, Some(self.witness), self.key, value.clone(), lease);
         match within("announcing this member", asked).await? {
             // What was announced earlier: another endpoint, or whether we were exiting.
             Announced::Kept { revision, value: kept } if kept != value => {
@@ -171,7 +176,7 @@ fn may_pass(error: &KeyspaceError) -> bool {
     error.is_transient() || error.is_lease_gone() || matches!(error, KeyspaceError::Conflict { .. })
 }
 
-fn pause(attempt: u32, jitter: f64) -> Duration {
+pub(crate) fn pause(attempt: u32, jitter: f64) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(1 << attempt.min(8)).min(LONGEST_PAUSE);
     full.mul_f64(0.5 + 0.5 * jitter)
 }

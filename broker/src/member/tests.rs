@@ -5,15 +5,21 @@ use tokio::time::sleep;
 use super::*;
 use crate::core::Cores;
 use crate::core::command::Command;
+use crate::incarnation;
 use crate::journal_space::fixture::*;
 
-fn joining(adopt: Option<i64>) -> Join {
+async fn joining(cluster: &Cluster, adopt: Option<i64>) -> Join {
     let lease = LeaseConfig { ttl: Duration::from_secs(6), adopt, seed: 5, ..LeaseConfig::default() };
-    Join { root: root(), spec: broker(&me()), lease }
+    Join { root: root(), spec: broker(&me()), lease, witness: witness(cluster).await }
+}
+
+/// Of the cluster's registry.
+pub(crate) async fn witness(cluster: &Cluster) -> Witness {
+    incarnation::establish(cluster.etcd(), &root(), 7).await.expect("a registry that answers")
 }
 
 async fn join(cluster: &Cluster, adopt: Option<i64>) -> Result<(Member, MemberTask), MemberError> {
-    Box::pin(Member::join(cluster.etcd().clone(), joining(adopt))).await
+    Box::pin(Member::join(cluster.etcd().clone(), joining(cluster, adopt).await)).await
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use courant_keyspace::LeaseConfig;
 use super::*;
 use crate::journal_space::fixture::*;
 use crate::member::Join;
-use crate::member::tests::caught_up;
+use crate::member::tests::{caught_up, witness};
 
 const PACE: Pace = Pace {
     every: Duration::from_secs(1),
@@ -29,7 +29,8 @@ struct One {
 impl One {
     async fn start(cluster: &mut Cluster, who: &ProcessId, adopt: Option<i64>, seed: u64) -> Self {
         let lease = LeaseConfig { ttl: Duration::from_secs(6), adopt, seed, ..LeaseConfig::default() };
-        let join = Join { root: root(), spec: broker(who), lease };
+        let witness = witness(cluster).await;
+        let join = Join { root: root(), spec: broker(who), lease, witness: witness.clone() };
         let (member, task) = Box::pin(Member::join(cluster.etcd().clone(), join)).await.expect("a place");
         let (mirror, cancel) = (cluster.mirror.clone(), cluster.cancel.clone());
         let (_, caught_up) = caught_up(cluster);
@@ -44,6 +45,7 @@ impl One {
             member: member.clone(),
             space: cluster.mirror.clone(),
             pace: PACE,
+            witness,
             seed,
         };
         let (peers, task) = Box::pin(Peers::load(introduction)).await.expect("a registry that answers");

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -116,7 +117,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Accepts until told to stop, and hands connections to the cores in turn.
-pub(crate) async fn accept(listener: TcpListener, cores: Vec<Hand>, stop: CancellationToken) {
+pub(crate) async fn accept(listener: Arc<TcpListener>, cores: Vec<Hand>, stop: CancellationToken) {
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
@@ -170,7 +171,10 @@ pub(crate) async fn serve(mut handed: Handed, app: impl Serve, stop: Cancellatio
 /// Serves a listener of its own, apart from the cores, until told to stop.
 pub(crate) async fn serve_alone(listener: TcpListener, app: impl Serve, stop: CancellationToken) {
     let (hand, handed) = handover();
-    tokio::join!(accept(listener, vec![hand], stop.clone()), serve(handed, app, stop, Duration::ZERO));
+    tokio::join!(
+        accept(Arc::new(listener), vec![hand], stop.clone()),
+        serve(handed, app, stop, Duration::ZERO)
+    );
 }
 
 async fn connection(stream: TcpStream, app: impl Serve, stop: CancellationToken) {
