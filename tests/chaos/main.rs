@@ -145,8 +145,8 @@ fn fault(name: &str) -> Result<Fault, String> {
 impl Shape {
     async fn cluster(&self) -> Cluster {
         let lease_ttl = Duration::from_secs(self.lease_ttl);
-        let plan =
-            Plan { brokers: self.brokers, zones: self.zones, lease_ttl, spool_quota: self.spool_quota };
+        let Self { brokers, zones, spool_quota, .. } = *self;
+        let plan = Plan { brokers, zones, lease_ttl, spool_quota, clients_through_net: true };
         Cluster::start(plan).await.expect("an etcd is needed; COURANT_SKIP_ETCD=1 says that there is none")
     }
 }

@@ -67,7 +67,13 @@ async fn one(
     seed: u64,
     (begin, until): (Instant, Option<Instant>),
 ) -> (Cluster, Report) {
+    let conditional = match faults.contains(&Fault::EtcdWiped) {
+        // Registers go with the registry and the spools.
+        true => 0,
+        false => Settings::default().conditional,
+    };
     let settings = Settings {
+        conditional,
         journals: shape.journals,
         replicas: shape.replicas,
         prefix: format!("round/{round}"),

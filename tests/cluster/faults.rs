@@ -80,6 +80,27 @@ async fn the_registry_is_away() {
 }
 
 #[tokio::test]
+async fn clients_and_the_store_are_out_of_reach() {
+    let plan = Plan { clients_through_net: true, ..Plan::default() };
+    tried(plan, Settings::default(), &[Fault::CutFromClients, Fault::CutFromStore]).await;
+}
+
+#[tokio::test]
+async fn all_are_drained_in_turn() {
+    let plan = Plan { brokers: 4, ..Plan::default() };
+    let settings = Settings { journals: 12, ..Settings::default() };
+    tried(plan, settings, &[Fault::DrainEach]).await;
+}
+
+#[tokio::test]
+async fn the_registry_comes_back_empty() {
+    let plan = Plan { brokers: 3, ..Plan::default() };
+    // Registers go with the registry and the spools, so that nobody may rely on them.
+    let settings = Settings { journals: 8, conditional: 0, ..Settings::default() };
+    tried(plan, settings, &[Fault::EtcdWiped]).await;
+}
+
+#[tokio::test]
 async fn a_thousand_journals_lose_a_broker() {
     let _alone = alone().await;
     let Some(mut cluster) = Cluster::start(Plan::default()).await else { return };

@@ -1,11 +1,12 @@
 //! A cluster as processes: an etcd, brokers in zones with one store between them, and a network in the hands of the test.
 //! Knows who is alive, and what etcd says of journals; nothing of content.
+#![expect(clippy::disallowed_methods, reason = "the seam at which tests take a store away")]
 
 mod routes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +39,19 @@ pub struct Plan {
     pub lease_ttl: Duration,
     /// Bytes that each may hold which no store has, if that is not left to it.
     pub spool_quota: Option<u64>,
+    /// Whether clients reach brokers through the network, too, so that they can be cut off.
+    pub clients_through_net: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { brokers: 5, zones: 3, lease_ttl: Duration::from_secs(4), spool_quota: None }
+        Self {
+            brokers: 5,
+            zones: 3,
+            lease_ttl: Duration::from_secs(4),
+            spool_quota: None,
+            clients_through_net: false,
+        }
     }
 }
 
@@ -60,6 +69,7 @@ pub struct Cluster {
     members: Vec<Member>,
     addresses: Addresses,
     store: TempDir,
+    root: PathBuf,
     etcd_doors: Vec<Door>,
 }
 
@@ -67,6 +77,8 @@ pub struct Cluster {
 struct Member {
     node: Node,
     door: Door,
+    /// Through which clients come, if they do.
+    clients: Option<Door>,
     frozen: bool,
 }
 
@@ -81,7 +93,13 @@ impl Cluster {
             let to_etcd = net.door(Party::Etcd).await;
             to_etcd.lead(Some(etcd.address()));
             let door = net.door(Party::Broker(index)).await;
-            let root = store.path().to_str().expect("a path of text");
+            let clients = match plan.clients_through_net {
+                true => Some(net.door_between(Party::Outside, Party::Broker(index)).await),
+                false => None,
+            };
+            std::fs::create_dir_all(root_of(&store)).expect("a folder");
+            let root = root_of(&store);
+            let root = root.to_str().expect("a path of text");
             let ttl = format!("{}s", plan.lease_ttl.as_secs());
             let quota = plan.spool_quota.map(|quota| quota.to_string());
             let (etcd_url, advertised) = (to_etcd.url(), door.url());
@@ -104,11 +122,12 @@ impl Cluster {
             ];
             flags.extend(quota.iter().flat_map(|quota| ["--spool-quota", quota]));
             let node = Node::prepared(&flags);
-            members.push(Member { node, door, frozen: false });
+            members.push(Member { node, door, clients, frozen: false });
             etcd_doors.push(to_etcd);
         }
         let addresses = Arc::new(members.iter().map(|_| watch::Sender::new(None)).collect());
-        let mut cluster = Self { etcd, net, plan, members, addresses, store, etcd_doors };
+        let root = root_of(&store);
+        let mut cluster = Self { etcd, net, plan, members, addresses, store, root, etcd_doors };
         cluster.launch(&cluster.all()).await;
         cluster.until_ready(&cluster.all()).await;
         Some(cluster)
@@ -161,7 +180,24 @@ impl Cluster {
 
     /// The folder of the store that all of them share.
     pub fn store(&self) -> &Path {
-        self.store.path()
+        &self.root
+    }
+
+    /// Takes the store away from all brokers, or gives it back: there is a file in place of its folder.
+    pub fn hide_store(&self, hidden: bool) {
+        let away = self.store.path().join("away");
+        if hidden {
+            std::fs::rename(&self.root, &away).expect("a folder");
+            std::fs::write(&self.root, "in the way").expect("a file");
+        } else {
+            std::fs::remove_file(&self.root).expect("a file");
+            std::fs::rename(&away, &self.root).expect("a folder");
+        }
+    }
+
+    /// How many files the store has, hidden or not.
+    pub fn stored(&self) -> usize {
+        files(self.store.path())
     }
 
     /// A client of a broker that is alive.
@@ -182,7 +218,11 @@ impl Cluster {
         for index in which {
             let member = &self.members[*index];
             member.door.lead(Some(member.node.address()));
-            self.addresses[*index].send_replace(Some(member.node.address()));
+            if let Some(clients) = &member.clients {
+                clients.lead(Some(member.node.address()));
+            }
+            let address = member.clients.as_ref().map_or_else(|| member.node.address(), Door::address);
+            self.addresses[*index].send_replace(Some(address));
         }
     }
 
@@ -293,7 +333,20 @@ impl Cluster {
     fn gone(&self, index: usize) {
         self.addresses[index].send_replace(None);
         self.members[index].door.lead(None);
+        if let Some(clients) = &self.members[index].clients {
+            clients.lead(None);
+        }
     }
+}
+
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+/// The store lies in a folder below, so that it can be taken away as a whole.
+fn root_of(store: &TempDir) -> PathBuf {
+    store.path().join("store")
 }
 
 fn suffix(index: usize) -> String {

@@ -92,13 +92,22 @@ impl Door {
 }
 
 impl Net {
-    /// Opens a door to a party.
+    /// Opens a door to a party, for whoever knocks.
     pub async fn door(&mut self, to: Party) -> Door {
+        self.open(None, to).await
+    }
+
+    /// Opens a door to a party that only one other party knows of.
+    pub async fn door_between(&mut self, from: Party, to: Party) -> Door {
+        self.open(Some(from), to).await
+    }
+
+    async fn open(&mut self, from: Option<Party>, to: Party) -> Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let leads_to = watch::Sender::new(None);
         let door = Door { address, leads_to: leads_to.clone() };
-        self.doors.spawn(accept(listener, to, leads_to.subscribe(), Arc::clone(&self.shared)));
+        self.doors.spawn(accept(listener, from, to, leads_to.subscribe(), Arc::clone(&self.shared)));
         door
     }
 
@@ -149,6 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 async fn accept(
     listener: TcpListener,
+    from: Option<Party>,
     to: Party,
     leads_to: watch::Receiver<Option<SocketAddr>>,
     shared: Arc<Shared>,
@@ -160,7 +170,7 @@ async fn accept(
             sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let from = shared.caller(peer);
+        let from = from.unwrap_or_else(|| shared.caller(peer));
         let (there, back) = (shared.way(from, to).subscribe(), shared.way(to, from).subscribe());
         let target = *leads_to.borrow();
         connections.spawn(async move {

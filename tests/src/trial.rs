@@ -9,7 +9,9 @@ mod fault;
 mod finale;
 mod outage;
 mod partition;
+mod store;
 mod verdict;
+mod wipe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +72,8 @@ pub struct Trial {
     rng: StdRng,
     outages: Vec<Outage>,
     problems: Vec<String>,
+    /// Refusals that a fault brings about until it has passed.
+    expected: Vec<&'static str>,
 }
 
 impl Trial {
@@ -88,25 +92,27 @@ impl Trial {
             (0..settings.conditional).map(|n| (format!("{prefix}/registers/{n}"), Kind::Registers));
         let offsets = (0..settings.conditional).map(|n| (format!("{prefix}/offsets/{n}"), Kind::Offsets));
         let journals: Vec<(String, Kind)> = plain.chain(registers).chain(offsets).collect();
-        let codecs =
-            [wire::CompressionCodec::None, wire::CompressionCodec::Gzip, wire::CompressionCodec::Zstandard];
-        for some in (0..journals.len()).collect::<Vec<_>>().chunks(100) {
-            let specs = some.iter().map(|n| {
-                let mut spec = journal::spec(&journals[*n].0, codecs[n % codecs.len()], settings.fragment);
-                spec.replication = i32::try_from(settings.replicas).unwrap_or(1);
-                // A replica that came later knows what is stored by listing the store.
-                spec.fragment.get_or_insert_default().refresh_interval = Some(journal::seconds(3));
-                spec
-            });
-            journal::apply(&cluster.client(), specs).await;
-        }
         let names: Vec<String> = journals.iter().map(|(name, _)| name.clone()).collect();
+        apply(&cluster, &settings, &names).await;
         if let Err(missing) = cluster.converged(&names, settings.replicas, LIVENESS).await {
             return Err((Box::new(cluster), missing));
         }
         let load = Load::start(&cluster.addresses(), journals, settings.load, seed);
         let rng = StdRng::seed_from_u64(seed);
-        Ok(Self { cluster, settings, load, rng, outages: Vec::new(), problems: Vec::new() })
+        Ok(Self {
+            cluster,
+            settings,
+            load,
+            rng,
+            outages: Vec::new(),
+            problems: Vec::new(),
+            expected: Vec::new(),
+        })
+    }
+
+    /// Applies the specs of all journals again.
+    async fn apply_specs(&self) {
+        apply(&self.cluster, &self.settings, &self.names()).await;
     }
 
     /// The journals under load.
@@ -195,5 +201,21 @@ impl Trial {
     /// they leave in the store can be read.
     pub async fn end(self) -> (Cluster, Report) {
         Box::pin(finale::end(self)).await
+    }
+}
+
+/// Creates journals, with one codec after the other.
+async fn apply(cluster: &Cluster, settings: &Settings, names: &[String]) {
+    let codecs =
+        [wire::CompressionCodec::None, wire::CompressionCodec::Gzip, wire::CompressionCodec::Zstandard];
+    for some in (0..names.len()).collect::<Vec<_>>().chunks(100) {
+        let specs = some.iter().map(|n| {
+            let mut spec = journal::spec(&names[*n], codecs[n % codecs.len()], settings.fragment);
+            spec.replication = i32::try_from(settings.replicas).unwrap_or(1);
+            // A replica that came later knows what is stored by listing the store.
+            spec.fragment.get_or_insert_default().refresh_interval = Some(journal::seconds(3));
+            spec
+        });
+        journal::apply(&cluster.client(), specs).await;
     }
 }

@@ -43,6 +43,10 @@ pub enum Fault {
     Bridge,
     /// A broker's links to the others come and go.
     Flap,
+    /// No client reaches a certain broker, and then none reaches any for a moment.
+    CutFromClients,
+    /// No broker reaches the store, for some seconds.
+    CutFromStore,
     /// A broker does not reach the etcd.
     CutFromEtcd,
     /// What brokers say to each other comes late, and connections break off.
@@ -53,6 +57,8 @@ pub enum Fault {
     EtcdAway,
     /// The etcd stands still for moments, forgets its history, and breaks off its connections.
     EtcdUnruly,
+    /// The etcd loses all that it kept, and comes back empty. The specs are applied again, and the loss is accepted.
+    EtcdWiped,
     /// A broker's lease is revoked.
     Revoke,
     /// Another process with a broker's id is started.
@@ -61,7 +67,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Kill,
         Self::KillTwo,
         Self::KillAll,
@@ -75,11 +81,14 @@ impl Fault {
         Self::Ring,
         Self::Bridge,
         Self::Flap,
+        Self::CutFromClients,
+        Self::CutFromStore,
         Self::CutFromEtcd,
         Self::Slow,
         Self::EtcdRestart,
         Self::EtcdAway,
         Self::EtcdUnruly,
+        Self::EtcdWiped,
         Self::Revoke,
         Self::Impostor,
     ];
@@ -117,11 +126,14 @@ impl Fault {
             Self::Ring => "ring",
             Self::Bridge => "bridge",
             Self::Flap => "flap",
+            Self::CutFromClients => "cut-from-clients",
+            Self::CutFromStore => "cut-from-store",
             Self::CutFromEtcd => "cut-from-etcd",
             Self::Slow => "slow",
             Self::EtcdRestart => "etcd-restart",
             Self::EtcdAway => "etcd-away",
             Self::EtcdUnruly => "etcd-unruly",
+            Self::EtcdWiped => "etcd-wiped",
             Self::Revoke => "revoke",
             Self::Impostor => "impostor",
         }
@@ -155,11 +167,14 @@ impl Fault {
             Self::Ring => partition::part(self, trial, Form::Ring).await,
             Self::Bridge => partition::part(self, trial, Form::Bridge).await,
             Self::Flap => partition::flap(self, trial).await,
+            Self::CutFromClients => cut_from_clients(self, trial).await,
+            Self::CutFromStore => super::store::cut(self, trial).await,
             Self::CutFromEtcd => cut_from_etcd(self, trial).await,
             Self::Slow => slow(self, trial).await,
             Self::EtcdRestart => etcd_restart(self, trial).await,
             Self::EtcdAway => etcd_away(self, trial).await,
             Self::EtcdUnruly => Box::pin(etcd_unruly(self, trial)).await,
+            Self::EtcdWiped => Box::pin(super::wipe::wipe(self, trial)).await,
             Self::Revoke => Box::pin(revoke(self, trial)).await,
             Self::Impostor => impostor(trial).await,
         }
@@ -274,6 +289,25 @@ async fn cut(fault: Fault, trial: &mut Trial, both_ways: bool) {
     felt(fault, trial, &stages, &[victim]).await;
     sleep(leases(trial, 0.5)).await;
     trial.cluster.net.heal();
+}
+
+async fn cut_from_clients(fault: Fault, trial: &mut Trial) {
+    if !trial.cluster.plan().clients_through_net {
+        return trial.problem(format!("{fault}: clients do not come through the network"));
+    }
+    let victim = trial.victim().await;
+    let stages = trial.held_by(&[victim]).await;
+    trial.cluster.net.cut(Party::Outside, Party::Broker(victim));
+    // It still is a primary, and others pass on to it what they are asked.
+    felt(fault, trial, &stages, &[victim]).await;
+    sleep(leases(trial, 0.5)).await;
+    for broker in trial.cluster.all() {
+        trial.cluster.net.cut(Party::Outside, Party::Broker(broker));
+    }
+    sleep(leases(trial, 0.5)).await;
+    trial.cluster.net.heal();
+    let stages = trial.stages().to_vec();
+    felt(fault, trial, &stages, &[]).await;
 }
 
 async fn cut_from_etcd(fault: Fault, trial: &mut Trial) {
