@@ -331,6 +331,10 @@ impl Broker {
 
     /// Gives up the place among the members, for another broker to take. To be called after [`Broker::drain`] and the end of the background.
     pub async fn leave(&self) -> Result<(), Error> {
+        // A place in a registry that is not there any more is nobody's.
+        if self.shared.member.estranged().is_cancelled() {
+            return Ok(());
+        }
         Ok(self.shared.member.leave().await?)
     }
 

@@ -177,6 +177,8 @@ impl Site {
         let call = match call {
             Call::Signal if !args.etcd.is_empty() && !args.drain_timeout.is_zero() => tokio::select! {
                 () = hand_over(&broker, args.drain_timeout) => Call::Signal,
+                // Nobody can take over by what is there now.
+                () = broker.estranged() => Call::Signal,
                 ended = &mut background => Call::Fault(fault_of(ended)),
                 () = signals.second() => stop_at_once(),
             },
