@@ -274,7 +274,8 @@ impl Broker {
         let place: Job = Box::new(move |cancel| {
             let kept = member_task.run(mirror, caught_up, cancel.clone());
             let estrange = move |why: &MemberError| place.estrange(why);
-            Box::pin(async move { Ok(heed(kept, MemberError::is_exchange, estrange, cancel).await?) })
+            let kept = Box::pin(heed(kept, MemberError::is_exchange, estrange, cancel));
+            Box::pin(async move { Ok(kept.await?) })
         });
         jobs.jobs.push(("the member's place", place));
         jobs.add("presence", move |cancel| {

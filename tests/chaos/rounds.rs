@@ -33,7 +33,8 @@ pub(crate) async fn run(run: &Run) -> bool {
             (0..run.per_round).map(|_| choice[rng.random_range(0..choice.len())]).collect::<Vec<_>>();
         let seed = rng.random();
         let until = begin + run.duration.saturating_sub(AROUND);
-        let (after, report) = one(cluster, &run.shape, round, faults, seed, (begin, Some(until))).await;
+        let (after, report) =
+            Box::pin(one(cluster, &run.shape, round, faults, seed, (begin, Some(until)))).await;
         cluster = after;
         keep(&run.keep, run.seed, round, &cluster, &report);
         let failed = !report.problems.is_empty();
@@ -53,7 +54,7 @@ pub(crate) async fn outages(outages: &Outages) -> bool {
     let cluster = outages.shape.cluster().await;
     let faults: Vec<Fault> = (0..outages.times).flat_map(|_| outages.faults.iter().copied()).collect();
     let (cluster, report) =
-        one(cluster, &outages.shape, 1, faults, outages.seed, (Instant::now(), None)).await;
+        Box::pin(one(cluster, &outages.shape, 1, faults, outages.seed, (Instant::now(), None))).await;
     keep(&outages.keep, outages.seed, 1, &cluster, &report);
     say(&report.to_string());
     report.problems.is_empty()
