@@ -159,7 +159,8 @@ class Stage:
         """Stops all brokers, at the same time: none can take over from another, so each stores what it holds."""
         for broker in self.brokers.values():
             broker.child.send_signal(signal.SIGTERM)
-        codes = [broker.stop() for broker in self.brokers.values()]
+        # A second signal would end them at once.
+        codes = [broker.child.wait(timeout=2 * PATIENCE) for broker in self.brokers.values()]
         need(not any(codes), f"brokers that are told to stop end with {codes}")
 
     def primary(self, journal):
