@@ -1,5 +1,7 @@
 //! Content that lies in a store alone: damaged, gone, made up, or read past the brokers.
 
+#![expect(clippy::disallowed_methods, reason = "the tests look at, and damage, what lies in the store")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
