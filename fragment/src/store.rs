@@ -29,6 +29,8 @@ mod gs;
 mod health;
 mod list;
 mod pace;
+mod page;
+mod parts;
 mod pause;
 mod put;
 mod read;
@@ -38,6 +40,7 @@ mod strays;
 pub(crate) mod tests;
 mod transport;
 mod uploads;
+mod vouch;
 mod walk;
 
 use std::collections::HashMap;
@@ -135,6 +138,7 @@ impl Default for Config {
 struct Cloud {
     environment: Environment,
     transport: Transport,
+    clock: Arc<dyn Clock>,
 }
 
 /// The library's own way of trying again, switched off: attempts, delays and ends are ours.
@@ -190,7 +194,8 @@ impl Stores {
         let (uploads, began) = (Uploads::new(config.upload_memory), Instant::now());
         let cloud = Cloud {
             environment: config.environment.clone(),
-            transport: Transport::new(config.connections.clone(), Arc::clone(&clock)),
+            transport: Transport::new(config.connections.clone(), Arc::clone(&clock), config.silence_limit),
+            clock: Arc::clone(&clock),
         };
         Self {
             shared: Arc::new(Shared { config, cloud, clock, rng: Mutex::new(rng), encodes, uploads, began }),

@@ -172,7 +172,7 @@ impl Store {
         limit: Duration,
         call: impl Future<Output = Attempted<T>>,
     ) -> Result<T, StoreError> {
-        self.bucket.pause.wait().await;
+        self.bucket.heard.pause.wait().await;
         let began = Instant::now();
         let result = tokio::time::timeout(limit, call).await;
         // That an object is not there is an answer.

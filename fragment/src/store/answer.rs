@@ -1,4 +1,4 @@
-//! Pure: what a store said when it refused or failed, as far as that is worth showing, and safe to show.
+//! What a store said when it refused or failed, as far as that is worth showing, and safe to show.
 //!
 //! Stores quote requests back at those who sent them, headers included, and among those may be keys. So of a
 //! body nothing is kept but its code and its message.
@@ -53,7 +53,9 @@ impl Answer {
     /// Whether the bucket itself is not there, or not in use.
     pub(super) fn is_no_bucket(&self) -> bool {
         let known = ["NoSuchBucket", "ContainerNotFound", "ContainerDisabled", "ContainerBeingDeleted"];
+        // A batch of Azure's says so in words alone. They have blanks, so they are of no key.
         self.code().is_some_and(|code| known.contains(&code))
+            || self.text.contains("The specified container does not exist")
     }
 
     /// Whether the store knows us, or need not, and does not let us.

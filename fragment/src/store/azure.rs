@@ -1,6 +1,9 @@
 //! `azure://container/prefix/` and `azure-ad://tenant/account/container/prefix/` stores: Microsoft's, by the key
 //! of an account, or as an application that a tenant knows.
 
+mod digest;
+mod sas;
+
 use std::sync::Arc;
 
 use courant_proto::store::StoreUrl;
@@ -12,7 +15,9 @@ use super::arguments::Rewrite;
 use super::bucket::{Bucket, Signing};
 use super::environment::Environment;
 use super::error::StoreError;
-use super::pause::Pause;
+use super::transport::{Heard, Manner};
+use digest::Digested;
+use sas::AccountSigner;
 
 /// Bytes uploaded at a time; an object has at most fifty thousand such blocks.
 const PIECE_SIZE: usize = 8 << 20;
@@ -27,7 +32,15 @@ pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> 
         return Err(StoreError::Setup { text: text.to_owned() });
     };
     let builder = MicrosoftAzureBuilder::new().with_account(account).with_access_key(key);
-    build(url, cloud, builder, account)
+    let bucket = build(url, cloud, builder, account)?;
+    let service =
+        endpoint(environment, account).unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    // What the library has taken is a key and a URL.
+    let signer = AccountSigner::new((account, key), &service, url.bucket(), Arc::clone(&cloud.clock));
+    Ok(match signer {
+        Some(signer) => Bucket { signing: Signing::Url(Arc::new(signer)), ..bucket },
+        None => bucket,
+    })
 }
 
 /// Opens the store of an `azure-ad://` URL. Nothing is asked of it yet.
@@ -60,19 +73,21 @@ fn build(
     account: &str,
 ) -> Result<Bucket, StoreError> {
     let rewrite = Rewrite::of(url, |_, _| false)?;
-    let pause = Arc::new(Pause::default());
-    let builder = builder
-        .with_container_name(url.bucket())
-        .with_retry(super::once())
-        .with_http_connector(cloud.transport.connector(&pause, None));
+    let heard = Arc::new(Heard::default());
+    let builder = builder.with_container_name(url.bucket()).with_retry(super::once());
     let builder = match endpoint(&cloud.environment, account) {
         Some(endpoint) => builder.with_config(AzureConfigKey::Endpoint, endpoint),
         None => builder,
     };
-    let built = builder.build();
-    let objects = Arc::new(
-        built.map_err(|error| StoreError::Setup { text: format!("constructing Azure client: {error}") })?,
-    );
+    let build = |builder: MicrosoftAzureBuilder, manner: Digested| {
+        let manner: Arc<dyn Manner> = Arc::new(manner);
+        let built = builder.with_http_connector(cloud.transport.connector(&heard, &manner)).build();
+        built.map_err(|error| StoreError::Setup { text: format!("constructing Azure client: {error}") })
+    };
+    // The first one only to have its credentials, which sign what the second one sends.
+    let credentials = Arc::clone(build(builder.clone(), Digested::default())?.credentials());
+    let digested = Digested { signer: Some((Arc::clone(&credentials), account.to_owned())) };
+    let objects = Arc::new(build(builder.with_credentials(credentials), digested)?);
     Ok(Bucket {
         name: url.clone(),
         objects: Arc::clone(&objects) as _,
@@ -82,8 +97,7 @@ fn build(
         rewrite,
         attributes: Some(Attributes::new()),
         piece_size: PIECE_SIZE,
-        cheap_reads: false,
-        pause,
+        heard,
     })
 }
 

@@ -23,8 +23,8 @@ use object_store::{
 use super::arguments::Rewrite;
 use super::error::StoreError;
 use super::file::Folder;
-use super::pause::Pause;
 use super::strays::Listed;
+use super::transport::Heard;
 
 /// A signed URL is valid for no longer: S3 and Google refuse to read by one that was made for more.
 const SIGNED_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -54,10 +54,8 @@ pub(super) struct Bucket {
     pub(super) attributes: Option<Attributes>,
     /// Bytes to upload at a time.
     pub(super) piece_size: usize,
-    /// Whether reading a whole object to check its content is cheap.
-    pub(super) cheap_reads: bool,
-    /// For how long the store wants to be left alone.
-    pub(super) pause: Arc<Pause>,
+    /// What is heard of the store beside its answers.
+    pub(super) heard: Arc<Heard>,
 }
 
 // The library shows keys of some stores.
@@ -83,9 +81,12 @@ impl Bucket {
         format!("{}{}", self.prefix, self.rewrite.apply(path))
     }
 
-    pub(super) async fn head(&self, location: &Path) -> object_store::Result<ObjectMeta> {
+    /// What is known of an object besides its content.
+    pub(super) async fn head(&self, location: &Path) -> object_store::Result<(ObjectMeta, Attributes)> {
         self.check(location).await?;
-        self.objects.head(location).await
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let got = self.objects.get_opts(location, options).await?;
+        Ok((got.meta, got.attributes))
     }
 
     pub(super) async fn get(

@@ -160,6 +160,11 @@ impl StoreCounters {
         self.list_items.observe(&Histogram::ITEMS, items as f64);
     }
 
+    /// Counts entries whose keys were left out before their listing was read.
+    pub(super) fn strays_in_pages(&self, count: u64) {
+        self.strays[StrayReason::Name as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
     pub(super) fn stray(&self, reason: StrayReason) {
         self.strays[reason as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -47,7 +47,6 @@ pub(super) fn open(url: &StoreUrl, root: Option<&Path>, clock: Arc<dyn Clock>) -
         // Files hold content and nothing else.
         attributes: None,
         piece_size: PIECE_SIZE,
-        cheap_reads: true,
-        pause: Arc::default(),
+        heard: Arc::default(),
     })
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use courant_proto::store::StoreUrl;
-use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
+use http::{HeaderName, HeaderValue, Method};
 use object_store::client::HttpRequest;
 use object_store::gcp::{GcpCredential, GcpSigningCredential, GoogleCloudStorageBuilder, ServiceAccountKey};
 use object_store::{Attributes, StaticCredentialProvider};
@@ -16,20 +18,24 @@ use super::arguments::Rewrite;
 use super::bucket::{Bucket, Signing};
 use super::environment::Environment;
 use super::error::{Cause, StoreError};
-use super::pause::Pause;
-use super::transport::Finish;
+use super::page::Form;
+use super::transport::{Heard, Manner, body};
 
 /// Bytes uploaded at a time; the rules are those of S3.
 const PIECE_SIZE: usize = 8 << 20;
 
+/// What a body's digest is, told to Google.
+const HASH: HeaderName = HeaderName::from_static("x-goog-hash");
+
 /// Opens the store of a URL. Nothing is asked of it yet.
 pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> {
     let rewrite = Rewrite::of(url, |_, _| false)?;
-    let pause = Arc::new(Pause::default());
+    let heard = Arc::new(Heard::default());
+    let manner: Arc<dyn Manner> = Arc::new(AsStored);
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(url.bucket())
         .with_retry(super::once())
-        .with_http_connector(cloud.transport.connector(&pause, Some(Arc::new(AsStored))));
+        .with_http_connector(cloud.transport.connector(&heard, &manner));
     let builder = match cloud.environment.get("STORAGE_EMULATOR_HOST") {
         Some(host) => emulated(builder, host, &cloud.environment)?,
         None => match credentials_file(&cloud.environment) {
@@ -47,8 +53,7 @@ pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> 
         rewrite,
         attributes: Some(Attributes::new()),
         piece_size: PIECE_SIZE,
-        cheap_reads: false,
-        pause,
+        heard,
     })
 }
 
@@ -73,7 +78,8 @@ fn emulated(
     environment: &Environment,
 ) -> Result<GoogleCloudStorageBuilder, StoreError> {
     let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-    let nobody = GcpCredential { bearer: String::new() };
+    // Without a token the library sends no header, and some emulators ask for one.
+    let nobody = GcpCredential { bearer: "emulator".to_owned() };
     let builder = builder
         .with_base_url(base.trim_end_matches('/'))
         .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
@@ -102,15 +108,25 @@ fn key_file(path: &str) -> Result<GcpSigningCredential, StoreError> {
     Ok(GcpSigningCredential { email: email.to_owned(), private_key: Some(key) })
 }
 
-/// Asks for objects as they are stored. Without it Google takes the codec off some of them on the way, and
-/// says no length then.
+/// Asks for objects as they are stored: without it Google takes the codec off some of them on the way, and says no
+/// length then. And says what the digest of a body is, so that Google refuses one that was damaged on the way.
 #[derive(Debug)]
 struct AsStored;
 
 #[async_trait]
-impl Finish for AsStored {
+impl Manner for AsStored {
+    fn pages(&self) -> Form {
+        Form::S3
+    }
+
     async fn finish(&self, request: &mut HttpRequest) -> Result<(), Cause> {
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if request.method() == Method::PUT {
+            let pieces = body::pieces(request.body()).await?;
+            let sum = pieces.iter().fold(0, |sum, piece| crc32c::crc32c_append(sum, piece));
+            let hash = format!("crc32c={}", BASE64_STANDARD.encode(sum.to_be_bytes()));
+            request.headers_mut().insert(HASH, HeaderValue::try_from(hash)?);
+        }
         Ok(())
     }
 }

@@ -77,6 +77,7 @@ impl Store {
         let limit = self.shared.config.list_limit;
         let entries = self.attempt(Operation::List, &prefix, limit, || self.entries(&prefix)).await?;
         self.counters.listed(entries.len());
+        self.counters.strays_in_pages(self.bucket.heard.take_strays());
         let mut fragments = Vec::with_capacity(entries.len());
         let mut strays = Vec::new();
         for entry in entries {

@@ -1,8 +1,8 @@
 //! Putting a fragment into a store, so that any number of brokers may do it at the same time and any number
 //! of times.
 //!
-//! The name of an object holds the digest of its content, so writing it again is harmless, and what is found
-//! under the name is trusted as far as it was looked at. Content is encoded and uploaded a piece at a time;
+//! The name of an object holds the digest of its content, so writing it again is harmless: no condition is put on
+//! it, as there are stores that ignore conditions. What is found under the name is not believed for its name. Content is encoded and uploaded a piece at a time;
 //! its digest is taken on the way, and an upload whose content is not what the fragment says is given up
 //! before it becomes an object.
 
@@ -13,14 +13,16 @@ use bytes::Bytes;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::{ContentSum, Fragment};
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, MultipartUpload, ObjectMeta, PutPayload, UploadPart};
+use object_store::{Attributes, MultipartUpload, ObjectMeta, UploadPart};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use super::access::Store;
 use super::counters::Operation;
 use super::error::{Cause, StoreError};
+use super::parts::Parts;
 use super::strays::may_hold;
+use super::vouch::{attributes, is_vouched_for, vouch_for_size};
 use crate::codec::{EncodeError, EncodingReader};
 use crate::spool::digest::Digest;
 
@@ -76,8 +78,7 @@ impl Store {
     /// there. `read` yields its content: it is called on a thread that may block, with a position and a
     /// buffer, and tells how much it has read.
     ///
-    /// An object that is there counts only if its size fits; where reading is cheap, only if its content is
-    /// right. Otherwise it is written over.
+    /// An object that is there counts only if it is right; otherwise it is written over.
     ///
     /// # Errors
     /// The store fails, or the content is not the fragment's.
@@ -140,6 +141,7 @@ impl Store {
         let _share = self.shared.uploads.share(&self.memory, object.length.min(pieces)).await;
         // Whether it is there, the object, what became of it.
         self.paced(3).await;
+        self.bucket.heard.pause.wait().await;
         let deadline = Instant::now() + self.shared.config.put_limit;
         if let Some(meta) = self.find_whole(fragment, &location).await? {
             self.bucket.tidy(&location).await;
@@ -161,7 +163,7 @@ impl Store {
         };
         counted.fetch_add(size, Ordering::Relaxed);
         let limit = self.shared.config.operation_limit;
-        let meta =
+        let (meta, _) =
             self.attempt(Operation::Exists, location.as_ref(), limit, || self.bucket.head(&location)).await?;
         if meta.size != size {
             let reason = format!("{size} bytes were uploaded, and it has {}", meta.size);
@@ -175,6 +177,9 @@ impl Store {
     }
 
     /// The fragment's object, if it is there and is what it should be.
+    ///
+    /// What one of us has put there is known to be right: its content was digested before it became an object, its
+    /// bytes were digested on the way, and it tells so. What others put there is read.
     async fn find_whole(
         self: &Arc<Self>,
         fragment: &Fragment,
@@ -182,17 +187,18 @@ impl Store {
     ) -> Result<Option<ObjectMeta>, StoreError> {
         let limit = self.shared.config.operation_limit;
         let key = location.as_ref();
-        let meta = match self.attempt(Operation::Exists, key, limit, || self.bucket.head(location)).await {
-            Ok(meta) => meta,
+        let head = self.attempt(Operation::Exists, key, limit, || self.bucket.head(location)).await;
+        let (meta, attributes) = match head {
+            Ok(found) => found,
             Err(StoreError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let fault = if !may_hold(fragment.codec, meta.size, fragment.length()) {
             Some(format!("{} bytes cannot hold its content", meta.size))
-        } else if self.bucket.cheap_reads {
-            self.read_through(fragment).await?
-        } else {
+        } else if is_vouched_for(&attributes, fragment, meta.size) {
             None
+        } else {
+            self.read_through(fragment).await?
         };
         match fault {
             None => Ok(Some(meta)),
@@ -210,7 +216,12 @@ impl Store {
             while reader.next().await?.is_some() {}
             Ok(())
         };
-        match read.await {
+        let limit = self.shared.config.put_limit;
+        let read = tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
+            let object = self.object(&fragment.content_path());
+            Err(StoreError::TimedOut { operation: Operation::Get, object, limit })
+        });
+        match read {
             Ok(()) => Ok(None),
             Err(StoreError::DataLoss { reason, .. }) => Ok(Some(reason.to_string())),
             Err(StoreError::NotFound { .. }) => Ok(Some("it vanished".to_owned())),
@@ -254,7 +265,7 @@ impl Store {
     {
         let digest = Arc::new(Mutex::new(Digest::new()));
         let digesting = Arc::clone(&digest);
-        let Source { codec, length, sum, attributes, mut read } = object;
+        let Source { codec, length, sum, mut attributes, mut read } = object;
         let reader = EncodingReader::new(codec, length, move |position, buffer: &mut [u8]| {
             let count = read(position, buffer)?;
             digesting.lock().update(&buffer[..count]);
@@ -262,20 +273,22 @@ impl Store {
         })?;
         let mut encoding = Encoding { reader, digest };
 
-        let (next, first) = within(deadline, self.encode(encoding)).await??;
+        let size = self.bucket.piece_size;
+        let (next, first) = within(deadline, self.encode(encoding, size)).await??;
         encoding = next;
         let first = first.unwrap_or_default();
-        if first.len() < self.bucket.piece_size {
+        if first.len() < size {
             // A short piece is the last one.
             encoding.check(sum)?;
-            let size = first.len() as u64;
+            let length = first.len() as u64;
+            vouch_for_size(&mut attributes, length);
             within(deadline, self.bucket.put(location, first, &attributes)).await??;
-            return Ok(size);
+            return Ok(length);
         }
         let mut upload = within(deadline, self.bucket.put_multipart(location, &attributes)).await??;
         let parts = self.upload_parts(encoding, first, sum, &mut *upload);
         match within(deadline, parts).await.and_then(|uploaded| uploaded) {
-            Ok(size) => Ok(size),
+            Ok(length) => Ok(length),
             Err(fault) => {
                 // The fault is what is reported; a store clears away what this does not reach.
                 let _ = tokio::time::timeout(ABORT_LIMIT, upload.abort()).await;
@@ -284,7 +297,7 @@ impl Store {
         }
     }
 
-    /// Uploads a piece while the next one is encoded.
+    /// Uploads a part while the next one is encoded.
     async fn upload_parts<R>(
         &self,
         mut encoding: Encoding<EncodingReader<R>>,
@@ -295,35 +308,42 @@ impl Store {
     where
         R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
     {
-        let mut size = first.len() as u64;
-        let mut sending: UploadPart = upload.put_part(PutPayload::from(first));
+        let size = self.bucket.piece_size;
+        let mut length = first.len() as u64;
+        let mut parts = Parts::new(first);
+        let mut sending: UploadPart = upload.put_part(parts.cut(size));
         loop {
-            let (encoded, sent) = futures::join!(self.encode(encoding), sending);
+            let (encoded, sent) = futures::join!(self.encode(encoding, parts.lacks(size)), sending);
             sent?;
             let (next, piece) = encoded?;
             encoding = next;
-            match piece {
-                Some(piece) => {
-                    size += piece.len() as u64;
-                    sending = upload.put_part(PutPayload::from(piece));
-                }
-                None => break,
+            let is_last = piece.is_none();
+            let piece = piece.unwrap_or_default();
+            length += piece.len() as u64;
+            parts.push(piece);
+            if !is_last && parts.lacks(size) == 0 {
+                sending = upload.put_part(parts.cut(size));
+                continue;
             }
+            // The content has ended. What is left makes a part, or two.
+            while !parts.is_empty() {
+                upload.put_part(parts.cut(size)).await?;
+            }
+            encoding.check(sum)?;
+            upload.complete().await?;
+            return Ok(length);
         }
-        encoding.check(sum)?;
-        upload.complete().await?;
-        Ok(size)
     }
 
-    /// Encodes the next piece on a thread that may block.
+    /// Encodes the next piece, of `size` bytes or a little more, on a thread that may block.
     async fn encode<R>(
         &self,
         mut encoding: Encoding<EncodingReader<R>>,
+        size: usize,
     ) -> Result<(Encoding<EncodingReader<R>>, Option<Bytes>), UploadFault>
     where
         R: FnMut(u64, &mut [u8]) -> Result<usize, Cause> + Send + 'static,
     {
-        let size = self.bucket.piece_size;
         let permit = Arc::clone(&self.shared.encodes).acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -354,16 +374,6 @@ impl<R> Encoding<R> {
         }
         Err(UploadFault::Content(format!("its SHA-1 is {found}, expected {expected}").into()))
     }
-}
-
-/// What a fragment's object is given besides its content.
-fn attributes(fragment: &Fragment) -> Attributes {
-    let mut attributes = Attributes::new();
-    if fragment.codec == Codec::GzipOffload {
-        // A store that is asked for plain content takes the codec off itself.
-        attributes.insert(Attribute::ContentEncoding, "gzip".into());
-    }
-    attributes
 }
 
 /// Why an upload failed.

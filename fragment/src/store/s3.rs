@@ -6,17 +6,19 @@ mod profile;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use courant_proto::store::StoreUrl;
 use http::HeaderValue;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::HttpRequest;
 use object_store::{Attribute, Attributes};
 
 use super::Cloud;
 use super::arguments::Rewrite;
 use super::bucket::{Bucket, Signing};
-use super::error::StoreError;
-use super::pause::Pause;
-use super::transport::Finish;
+use super::error::{Cause, StoreError};
+use super::page::Form;
+use super::transport::{Heard, Manner};
 use acl::Acl;
 use credentials::Identity;
 
@@ -77,15 +79,15 @@ pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> 
         .or_else(|| environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
         .or_else(|| identity.setting("endpoint_url"));
 
-    let pause = Arc::new(Pause::default());
-    let connector = |finish| cloud.transport.connector(&pause, finish);
+    let heard = Arc::new(Heard::default());
+    let connector = |manner: Arc<dyn Manner>| cloud.transport.connector(&heard, &manner);
     let builder = AmazonS3Builder::new()
         .with_bucket_name(url.bucket())
         .with_region(region)
         .with_retry(super::once())
         // One object at a time is removed, by the call that every store of this kind knows.
         .with_disable_bulk_delete(true)
-        .with_http_connector(connector(None));
+        .with_http_connector(connector(Arc::new(AsSigned)));
     let builder = match endpoint {
         Some(endpoint) => builder.with_endpoint(with_scheme(endpoint)),
         // A name with a dot does not fit the certificate of its virtual host.
@@ -99,8 +101,7 @@ pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> 
             let credentials = Arc::clone(build(builder.clone())?.credentials());
             let acl = HeaderValue::try_from(acl).map_err(unbuilt)?;
             let acl = Acl { acl, region: region.to_owned(), credentials: Arc::clone(&credentials) };
-            let finish: Arc<dyn Finish> = Arc::new(acl);
-            build(builder.with_credentials(credentials).with_http_connector(connector(Some(finish))))?
+            build(builder.with_credentials(credentials).with_http_connector(connector(Arc::new(acl))))?
         }
     };
     let storage_class = arguments.storage_class.map(|class| (Attribute::StorageClass, class));
@@ -114,8 +115,7 @@ pub(super) fn open(url: &StoreUrl, cloud: &Cloud) -> Result<Bucket, StoreError> 
         rewrite,
         attributes: Some(storage_class.into_iter().collect::<Attributes>()),
         piece_size: PIECE_SIZE,
-        cheap_reads: false,
-        pause,
+        heard,
     })
 }
 
@@ -137,4 +137,19 @@ fn unbuilt(reason: impl std::fmt::Display) -> StoreError {
 /// An endpoint is a URL, or a host that is spoken to over TLS.
 fn with_scheme(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
+}
+
+/// Requests are right as the library signs them; their bodies are a part of what is signed, so S3 checks those.
+#[derive(Debug)]
+struct AsSigned;
+
+#[async_trait]
+impl Manner for AsSigned {
+    fn pages(&self) -> Form {
+        Form::S3
+    }
+
+    async fn finish(&self, _request: &mut HttpRequest) -> Result<(), Cause> {
+        Ok(())
+    }
 }

@@ -1,38 +1,36 @@
 //! The way to stores that are reached over HTTP: one client and one pool of connections for all of them.
 //!
-//! It sends what the library asks for, hears what a store says beside its answer, and repeats nothing.
+//! It sends what the library asks for, hears what a store says beside its answer, gives up a body that does not
+//! come, and repeats nothing.
+
+pub(super) mod body;
 
 use std::fmt;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use courant_proto::time::Clock;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
-use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
-    HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 
 use super::error::Cause;
+use super::page::Form;
 use super::pause::{Pause, retry_after};
 
 /// A connection is made in so much time, or it is not.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Connections that nobody uses are closed after so long; stores close theirs a little later.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// Pieces of a body that wait for their reader.
-const PIECES_WAITING: usize = 4;
+/// A page of a listing is no longer, in bytes. The longest names in the largest pages are a tenth of it.
+const PAGE_MAX: usize = 64 << 20;
 
 /// Makes connections to stores. Cheap to clone; all clones share them.
 #[derive(Clone)]
@@ -40,6 +38,7 @@ pub(super) struct Transport {
     client: Arc<OnceLock<reqwest::Client>>,
     runtime: Option<Handle>,
     clock: Arc<dyn Clock>,
+    silence: Duration,
 }
 
 impl fmt::Debug for Transport {
@@ -48,17 +47,37 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// Something that a store wants of a request, after the library has made it.
+/// What is particular to a kind of store.
 #[async_trait]
-pub(super) trait Finish: fmt::Debug + Send + Sync + 'static {
-    /// Changes a request before it is sent.
+pub(super) trait Manner: fmt::Debug + Send + Sync + 'static {
+    /// How it writes pages of listings.
+    fn pages(&self) -> Form;
+
+    /// Changes a request that the library made, before it is sent.
     async fn finish(&self, request: &mut HttpRequest) -> Result<(), Cause>;
 }
 
+/// What is heard of a store beside its answers.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// For how long it wants to be left alone.
+    pub(super) pause: Pause,
+    /// Entries of listings whose keys are no paths.
+    strays: AtomicU64,
+}
+
+impl Heard {
+    /// How many entries were left out of listings since this was last asked.
+    pub(super) fn take_strays(&self) -> u64 {
+        self.strays.swap(0, Ordering::Relaxed)
+    }
+}
+
 impl Transport {
-    /// Connections live on `runtime`, or else on that of whoever needs one first.
-    pub(super) fn new(runtime: Option<Handle>, clock: Arc<dyn Clock>) -> Self {
-        Self { client: Arc::default(), runtime, clock }
+    /// Connections live on `runtime`, or else on that of whoever needs one first. A body has to bring something
+    /// within `silence`.
+    pub(super) fn new(runtime: Option<Handle>, clock: Arc<dyn Clock>, silence: Duration) -> Self {
+        Self { client: Arc::default(), runtime, clock, silence }
     }
 
     /// The client, which is made when it is first needed.
@@ -86,9 +105,9 @@ impl Transport {
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// A connector for the library's stores. What they say of waiting is noted in `pause`.
-    pub(super) fn connector(&self, pause: &Arc<Pause>, finish: Option<Arc<dyn Finish>>) -> Connector {
-        Connector { transport: self.clone(), pause: Arc::clone(pause), finish }
+    /// A connector for the library's stores. What is heard of them is noted in `heard`.
+    pub(super) fn connector(&self, heard: &Arc<Heard>, manner: &Arc<dyn Manner>) -> Connector {
+        Connector { transport: self.clone(), heard: Arc::clone(heard), manner: Arc::clone(manner) }
     }
 
     /// Fetches what a URL names, as its readers will: status and content.
@@ -104,8 +123,8 @@ impl Transport {
 #[derive(Debug)]
 pub(super) struct Connector {
     transport: Transport,
-    pause: Arc<Pause>,
-    finish: Option<Arc<dyn Finish>>,
+    heard: Arc<Heard>,
+    manner: Arc<dyn Manner>,
 }
 
 impl HttpConnector for Connector {
@@ -117,40 +136,34 @@ impl HttpConnector for Connector {
             .map_err(|error| object_store::Error::Generic { store: "HTTP client", source: error.into() })?;
         Ok(HttpClient::new(Service {
             client,
-            runtime: self.transport.runtime.clone(),
-            clock: Arc::clone(&self.transport.clock),
-            pause: Arc::clone(&self.pause),
-            finish: self.finish.clone(),
+            transport: self.transport.clone(),
+            heard: Arc::clone(&self.heard),
+            manner: Arc::clone(&self.manner),
         }))
     }
 }
 
+#[derive(Debug)]
 struct Service {
     client: reqwest::Client,
-    runtime: Option<Handle>,
-    clock: Arc<dyn Clock>,
-    pause: Arc<Pause>,
-    finish: Option<Arc<dyn Finish>>,
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").finish_non_exhaustive()
-    }
+    transport: Transport,
+    heard: Arc<Heard>,
+    manner: Arc<dyn Manner>,
 }
 
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if let Some(finish) = &self.finish {
-            let finished = finish.finish(&mut request).await;
-            finished.map_err(|error| HttpError::new_boxed(HttpErrorKind::Unknown, error))?;
-        }
-        let response = match &self.runtime {
-            Some(runtime) => call_on(runtime, self.client.clone(), request).await?,
-            None => self.client.call(request).await?,
-        };
+        let finished = self.manner.finish(&mut request).await;
+        finished.map_err(|error| HttpError::new_boxed(HttpErrorKind::Unknown, error))?;
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let is_page = request.method() == Method::GET && self.manner.pages().is_asked_for(&query);
+        let runtime = self.transport.runtime.clone().unwrap_or_else(Handle::current);
+        let response = body::call_on(&runtime, self.client.clone(), request, self.transport.silence).await?;
         self.note_wait(response.status(), response.headers());
+        if is_page && response.status() == StatusCode::OK {
+            return self.look_through(response, &query).await;
+        }
         Ok(response)
     }
 }
@@ -161,65 +174,22 @@ impl Service {
             return;
         }
         let header = headers.get(RETRY_AFTER).and_then(|header| header.to_str().ok());
-        if let Some(wait) = header.and_then(|header| retry_after(header, self.clock.now().secs())) {
-            self.pause.note(wait);
+        let now = self.transport.clock.now().secs();
+        if let Some(wait) = header.and_then(|header| retry_after(header, now)) {
+            self.heard.pause.note(wait);
         }
     }
-}
 
-/// Sends a request from another runtime: connections outlive whoever first needed one, and go on while a
-/// thread of ours is busy.
-async fn call_on(
-    runtime: &Handle,
-    client: reqwest::Client,
-    request: HttpRequest,
-) -> Result<HttpResponse, HttpError> {
-    let (answer, answered) = oneshot::channel();
-    let (pieces, waiting) = mpsc::channel(PIECES_WAITING);
-    let task = runtime.spawn(async move {
-        let (parts, mut body) = match client.call(request).await {
-            Ok(response) => response.into_parts(),
-            Err(error) => {
-                let _ = answer.send(Err(error));
-                return;
-            }
-        };
-        if answer.send(Ok(parts)).is_err() {
-            return;
-        }
-        while let Some(piece) = body.frame().await {
-            if pieces.send(piece).await.is_err() {
-                return;
-            }
-        }
-    });
-    let task = AbortOnDrop(task.abort_handle());
-    let parts = answered.await.map_err(|gone| HttpError::new(HttpErrorKind::Interrupted, gone))??;
-    Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Pieces { waiting, _task: task })))
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A body that another runtime reads for us.
-struct Pieces {
-    waiting: mpsc::Receiver<Result<Frame<Bytes>, HttpError>>,
-    _task: AbortOnDrop,
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        self.waiting.poll_recv(context)
+    /// A page of a listing as the library can read it.
+    async fn look_through(&self, response: HttpResponse, query: &str) -> Result<HttpResponse, HttpError> {
+        let unread =
+            |reason: &str| HttpError::new_boxed(HttpErrorKind::Decode, Cause::from(reason.to_owned()));
+        let (mut parts, body) = response.into_parts();
+        let page = body::collect(body, PAGE_MAX).await?;
+        let page = std::str::from_utf8(&page).map_err(|_| unread("a page of the listing is no text"))?;
+        let (page, strays) = self.manner.pages().readable(page, query).map_err(unread)?;
+        self.heard.strays.fetch_add(strays, Ordering::Relaxed);
+        parts.headers.insert(CONTENT_LENGTH, page.len().into());
+        Ok(HttpResponse::from_parts(parts, page.into()))
     }
 }

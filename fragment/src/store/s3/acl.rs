@@ -8,7 +8,8 @@ use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::HttpRequest;
 
 use crate::store::error::Cause;
-use crate::store::transport::Finish;
+use crate::store::page::Form;
+use crate::store::transport::Manner;
 
 const ACL: HeaderName = HeaderName::from_static("x-amz-acl");
 const DIGEST: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -22,7 +23,11 @@ pub(super) struct Acl {
 }
 
 #[async_trait]
-impl Finish for Acl {
+impl Manner for Acl {
+    fn pages(&self) -> Form {
+        Form::S3
+    }
+
     async fn finish(&self, request: &mut HttpRequest) -> Result<(), Cause> {
         // Others, among them what asks for credentials, stay as they are.
         if !makes_object(request.method(), request.uri().query())

@@ -259,3 +259,58 @@ impl CredentialProvider for FileCredentials {
         Ok(Arc::clone(&self.known.lock().credential))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "the tests write the files that operators write")]
+
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment::of(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_read_again_when_their_file_changes() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("credentials");
+        let write = |key: &str| {
+            let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n");
+            std::fs::write(&path, text).expect("written");
+        };
+        write("FIRST");
+        let files = Files { credentials: Some(path.clone()), config: None };
+        let first = credential(&files.find("default").expect("read").expect("a profile")).expect("keys");
+        let provider = FileCredentials::new(files, "default".to_owned(), first);
+        let key = async || provider.get_credential().await.expect("keys").key_id.clone();
+        assert_eq!(key().await, "FIRST");
+        write("SECOND, LONGER");
+        assert_eq!(key().await, "FIRST");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(key().await, "SECOND, LONGER");
+        // What cannot be read for now leaves what was read before.
+        std::fs::write(&path, "[default]\n").expect("written");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(key().await, "SECOND, LONGER");
+        std::fs::remove_file(&path).expect("removed");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(key().await, "SECOND, LONGER");
+        write("THIRD");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(key().await, "THIRD");
+        assert!(!format!("{provider:?}").contains("secret\""), "{provider:?}");
+    }
+
+    #[test]
+    fn files_lie_where_tools_of_aws_look() {
+        let check = |pairs: &[(&str, &str)], expected: [Option<&str>; 2]| {
+            let files = Files::of(&environment(pairs));
+            let found =
+                [&files.credentials, &files.config].map(|path| path.as_deref().and_then(Path::to_str));
+            assert_eq!(found, expected);
+        };
+        check(&[("HOME", "/h")], [Some("/h/.aws/credentials"), Some("/h/.aws/config")]);
+        check(&[("HOME", "/h"), ("AWS_CONFIG_FILE", "/c")], [Some("/h/.aws/credentials"), Some("/c")]);
+        check(&[("AWS_SHARED_CREDENTIALS_FILE", "/s")], [Some("/s"), None]);
+    }
+}

@@ -236,8 +236,7 @@ fn in_memory(stores: &Stores, text: &str) -> (Arc<Store>, Arc<Faulty>) {
         rewrite: Rewrite::default(),
         attributes: Some(object_store::Attributes::new()),
         piece_size: 100_000,
-        cheap_reads: false,
-        pause: Arc::default(),
+        heard: Arc::default(),
     };
     (Arc::new(Store::new(url(text), bucket, Arc::clone(&stores.shared))), objects)
 }
