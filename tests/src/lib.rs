@@ -19,6 +19,7 @@
 //! | [`linear`] | whether operations that overlap could have come one after the other |
 //! | [`conditional`] | what appends with conditions must come to |
 //! | [`store`] | fragments read from a store's folder by other programs than ours |
+//! | [`stores`] | servers of object stores, and a proxy that does them harm |
 
 pub mod access;
 pub mod checker;
@@ -36,4 +37,5 @@ pub mod net;
 pub mod payload;
 pub mod process;
 pub mod store;
+pub mod stores;
 pub mod trial;

@@ -81,6 +81,7 @@ fn newest(folder: &Path) -> Option<SystemTime> {
 pub struct Node {
     folder: TempDir,
     flags: Vec<String>,
+    environment: Vec<(String, String)>,
     running: Option<Running>,
 }
 
@@ -101,7 +102,13 @@ impl Node {
     /// One whose folder is there and which was not started yet.
     pub fn prepared(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), running: None }
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self { folder, flags, environment: Vec::new(), running: None }
+    }
+
+    /// Has these variables in the environment of processes that are started from now on.
+    pub fn set_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        self.environment.extend(variables);
     }
 
     /// Starts it on the same folder, and waits until it is ready. Its port is another one than before.
@@ -184,6 +191,7 @@ impl Node {
             .args(&self.flags)
             .current_dir(self.folder.path())
             .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"));
