@@ -1,22 +1,23 @@
 //! Brokers lose their store while everybody appends: no append fails for it, and in the end everything is there.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::Trial;
 use super::fault::{Fault, felt};
+use crate::history::Outcome;
+use crate::load::{Kind, Stage};
 
 /// How long the store is away: longer than fragments take to be completed under load, and to be tried.
 const AWAY: Duration = Duration::from_secs(5);
 
-/// What a workload with conditions brings about by itself.
-const OF_CONDITIONS: [&str; 2] = ["REGISTER_MISMATCH", "WRONG_APPEND_OFFSET"];
-
 pub(super) async fn cut(fault: Fault, trial: &mut Trial) {
-    let before = refusals(trial);
+    let stages = trial.stages().to_vec();
     trial.cluster.hide_store(true);
+    let hidden: Vec<(Arc<Stage>, Duration)> =
+        stages.iter().map(|stage| (Arc::clone(stage), stage.now())).collect();
     // What was under way may still arrive.
     sleep(AWAY / 5).await;
     let stored = trial.cluster.stored();
@@ -24,23 +25,21 @@ pub(super) async fn cut(fault: Fault, trial: &mut Trial) {
     if trial.cluster.stored() != stored {
         trial.problem(format!("{fault}: the store was not away"));
     }
-    let stages = trial.stages().to_vec();
+    let mut appended = 0;
+    // Of appends with conditions some are refused whatever happens.
+    for (stage, since) in hidden.iter().filter(|(stage, _)| stage.kind() == Kind::Plain) {
+        let history = stage.history();
+        let sent = history.iter().filter(|append| append.sent >= *since);
+        let (done, failed): (Vec<_>, Vec<_>) =
+            sent.partition(|append| matches!(append.outcome, Outcome::Done { .. }));
+        appended += done.len();
+        if !failed.is_empty() {
+            trial.problem(format!("{fault}: appends to {} failed: {failed:?}", stage.name()));
+        }
+    }
+    if appended < stages.len() {
+        trial.problem(format!("{fault}: {appended} appends are no load"));
+    }
     felt(fault, trial, &stages, &[]).await;
     trial.cluster.hide_store(false);
-    for (reason, count) in refusals(trial) {
-        let more = count - before.get(&reason).copied().unwrap_or(0);
-        if more > 0 && !OF_CONDITIONS.contains(&reason.as_str()) {
-            trial.problem(format!("{fault}: {more} appends failed with {reason}"));
-        }
-    }
-}
-
-fn refusals(trial: &Trial) -> BTreeMap<String, u64> {
-    let mut all = BTreeMap::new();
-    for stage in trial.stages() {
-        for (reason, count) in stage.refusals() {
-            *all.entry(reason).or_default() += count;
-        }
-    }
-    all
 }
