@@ -331,15 +331,13 @@ def recut(stage, keys):
     for journal in JOURNALS:
         pieces = [piece for piece in coverset.pieces(keys) if isinstance(piece, coverset.Piece) and piece.journal == journal]
         for one, two in zip(pieces[1:], pieces[2:]):
-            if one.partition != two.partition:
-                continue
             content = coverset.content(stage.s3, BUCKET, one)
             cut = content.index(b"\n") + 1
             content = content[cut:] + coverset.content(stage.s3, BUCKET, two)
             put(stage, journal, two.partition, one.begin + cut, content)
             made += 1
             break
-    need(made, "there is no pair of fragments in one partition to cut anew")
+    need(made, "there are no two fragments to cut anew")
 
 
 def put(stage, journal, partition, begin, content):
