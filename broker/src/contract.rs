@@ -3,6 +3,7 @@
 
 mod appends;
 pub(crate) mod cluster;
+mod drains;
 mod moves;
 mod proxies;
 mod replication;

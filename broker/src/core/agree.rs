@@ -530,7 +530,8 @@ impl Core {
         }
     }
 
-    /// The open spool of a journal was closed with content. The persister takes it on when all of it is committed.
+    /// The open spool of a journal was closed with content. The persister takes it on when all of it is committed: at once if it is by
+    /// now, as nothing may be appended that would bring another look, and no agreement be reached before the broker stops.
     pub(super) fn completed(&mut self, journal: &JournalName, completed: courant_fragment::spool::SpoolId) {
         self.metrics.spool_completed();
         if let (Some(owned), Some(spool)) = (self.state.journals.get_mut(journal), self.log.spool(completed))
@@ -542,6 +543,7 @@ impl Core {
                 sum: spool.sum(),
                 is_offered: false,
             });
+            self.show(journal);
         }
     }
 

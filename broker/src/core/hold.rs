@@ -248,6 +248,26 @@ impl Core {
         self.offer_rested(journal);
     }
 
+    /// Tells what a broker that stops keeps without having handed it to the persister: nobody has told whether it counts.
+    pub(super) fn tell_unsettled(&self) {
+        let owned = self.state.journals.iter().map(|(journal, owned)| {
+            (journal, owned.veil.completed().chain(owned.spool).collect::<Vec<SpoolId>>())
+        });
+        let rested = self.state.rested.iter().map(|(journal, rested)| {
+            let unoffered = rested.pending.iter().filter(|spool| !rested.offered.contains(spool));
+            (journal, unoffered.copied().chain(rested.spool).collect())
+        });
+        for (journal, spools) in owned.chain(rested) {
+            let held = spools.into_iter().filter_map(|spool| self.log.spool(spool));
+            let held: Vec<&Spool> = held.filter(|spool| spool.length() > 0).collect();
+            let (Some(first), Some(last)) = (held.first(), held.last()) else { continue };
+            tracing::warn!(
+                %journal, begin = %first.begin(), end = %last.end(),
+                "kept in the spools for the next start, and not persisted: neither the journal's members nor its lineage have told whether it counts"
+            );
+        }
+    }
+
     /// Closes the open spool of a journal that rests, where all of it counts.
     fn close_rested(&mut self, journal: &JournalName) {
         let Some(rested) = self.state.rested.get_mut(journal) else { return };

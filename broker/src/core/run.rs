@@ -216,6 +216,7 @@ impl Core {
             }
             Command::Seal { done } => {
                 self.seal();
+                self.tell_unsettled();
                 let _ = done.send(());
             }
             Command::Synced { outcome } => self.synced(outcome),
@@ -435,7 +436,6 @@ impl Core {
                 owned.spool = Some(rolled.opened);
                 if let Some(completed) = rolled.completed {
                     self.completed(journal, completed);
-                    self.show(journal);
                 }
             }
             Err(fault) => {
