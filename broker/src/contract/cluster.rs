@@ -52,6 +52,9 @@ pub(crate) struct Cluster {
     lost_ends: HashMap<JournalName, Offset>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
+    /// The registry and all cores. They end after everything that asks them: to that, what is gone before it is told to end is a fault.
+    foundation: JoinSet<()>,
+    foundation_cancel: CancellationToken,
 }
 
 impl Cluster {
@@ -59,10 +62,10 @@ impl Cluster {
     pub(crate) fn empty() -> Self {
         let registry =
             courant_registry::Registry::in_memory(courant_registry::Config { seed: 7, ..Default::default() });
-        let cancel = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let (running, until) = (registry.clone(), cancel.clone());
-        tasks.spawn(async move { running.run(until).await.expect("a registry in memory") });
+        let foundation_cancel = CancellationToken::new();
+        let mut foundation = JoinSet::new();
+        let (running, until) = (registry.clone(), foundation_cancel.clone());
+        foundation.spawn(async move { running.run(until).await.expect("a registry in memory") });
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
         Self {
             registry,
@@ -72,8 +75,10 @@ impl Cluster {
             peers: PeerClient::default(),
             quotas: Vec::new(),
             lost_ends: HashMap::new(),
-            cancel,
-            tasks,
+            cancel: CancellationToken::new(),
+            tasks: JoinSet::new(),
+            foundation,
+            foundation_cancel,
         }
     }
 
@@ -191,7 +196,7 @@ impl Cluster {
         let opened = Box::pin(Broker::open(config, components, &mut metrics)).await;
         let (broker, Tasks { cores, background }) = opened.expect("a broker");
         for core in cores {
-            self.tasks.spawn(core.run(self.cancel.clone()));
+            self.foundation.spawn(core.run(self.foundation_cancel.clone()));
         }
         let until = self.cancel.clone();
         self.tasks.spawn(async move { background.run(until).await.expect("nothing ends") });
@@ -327,6 +332,10 @@ impl Cluster {
     pub(crate) async fn stop(mut self) {
         self.cancel.cancel();
         while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("a task that did not panic");
+        }
+        self.foundation_cancel.cancel();
+        while let Some(ended) = self.foundation.join_next().await {
             ended.expect("a task that did not panic");
         }
     }
