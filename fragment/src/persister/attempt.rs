@@ -121,10 +121,16 @@ impl Attempt {
             let put = store
                 .put_encoded(fragment, length, move |position, buffer| encoded.read_at(position, buffer))
                 .await;
-            if matches!(put, Ok(PutOutcome::Stored { .. })) {
-                ahead.counters().used.fetch_add(1, Ordering::Relaxed);
-            }
-            return put;
+            // The scratch file is a copy. What it lost, the spool still has.
+            let Err(error @ StoreError::Content { .. }) = &put else {
+                if matches!(put, Ok(PutOutcome::Stored { .. })) {
+                    ahead.counters().used.fetch_add(1, Ordering::Relaxed);
+                }
+                return put;
+            };
+            tracing::warn!(spool = %spool.id, %error, "what was encoded ahead cannot be read; the spool is encoded anew");
+            ahead.counters().given_up.fetch_add(1, Ordering::Relaxed);
+            ahead.forget(spool.id);
         }
         let content = Arc::clone(&spool.content);
         store.put(fragment, move |position, buffer| content(position, buffer)).await

@@ -152,7 +152,7 @@ impl Persister {
     fn start_due(&self, work: &mut Work) {
         let now = Instant::now();
         while self.has_room(work)
-            && let Some(mut job) = work.queue.pop(now)
+            && let Some(mut job) = work.next(now, self.config.attempts_of_a_store)
         {
             // Whoever has become primary in the meantime is the one that readers wait for.
             let waits = job.waits_until.is_some_and(|until| until > now)

@@ -586,3 +586,74 @@ async fn what_was_encoded_ahead_is_uploaded_and_holds_the_content() {
     ahead.sweep();
     assert_eq!(ahead.counters().scratch_bytes.load(Ordering::SeqCst), 0);
 }
+
+/// A scratch file that cannot be read is a copy lost, and no more: the spool is encoded anew in the same attempt.
+#[tokio::test]
+async fn what_was_encoded_ahead_and_cannot_be_read_is_encoded_anew() {
+    use crate::ahead::{self, Ahead};
+    use crate::spool::tests::{commit, content, find, folder, opening, registers};
+
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    let (disk, scratch) = (crate::disk::MemoryDisk::new(), crate::disk::MemoryDisk::new());
+    let mut log =
+        crate::spool::log::SpoolLog::new(find(&disk, crate::spool::volume::Layout::default()).volume, 0);
+    let ahead = Ahead::new(ahead::Config::default(), Arc::new(scratch.clone()), folder());
+    let (persister, handle) = Persister::new(
+        Config::default(),
+        Arc::clone(&fixture.stores),
+        Arc::clone(&fixture.journals) as Arc<dyn Journals>,
+        Arc::new(ManualClock::default()),
+        StdRng::seed_from_u64(9),
+    );
+    fixture._tasks.spawn(persister.with_ahead(ahead.clone()).run(CancellationToken::new()));
+    let mut turn = log.turn();
+    let first = crate::spool::log::Opening { codec: Codec::Zstandard, ..opening(0, 1, 0, registers(0)) };
+    let spool = turn.open(first.clone()).expect("opened");
+    turn.write().expect("written");
+    commit(&mut log, spool, &content(3, 3 << 20));
+    let open = log.spool(spool).expect("a spool");
+    let mut task = ahead.want(spool, open.content(), first.codec, open.length());
+    while let Some(next) = task {
+        task = next.run();
+    }
+    let next = crate::spool::log::Opening { begin: log.spool(spool).expect("a spool").end(), ..first };
+    let mut turn = log.turn();
+    turn.roll(spool, next).expect("rolled");
+    turn.write().expect("written");
+    scratch.fail_reads(Some(std::io::ErrorKind::Other));
+    handle.submit(log.spool(spool).expect("a spool").into(), &fixture.sender).expect("there is room");
+    fixture.persisted().await;
+    assert_eq!(handle.counters().failed.load(Ordering::SeqCst), 0);
+    assert_eq!(ahead.counters().used.load(Ordering::SeqCst), 0);
+    assert_eq!(ahead.counters().spools.load(Ordering::SeqCst), 0, "what is of no use is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_store_is_not_left_behind_when_its_journal_moves() {
+    let config = Config { attempts: 4, attempts_of_a_store: 1, ..Config::default() };
+    let mut fixture = Fixture::new(&["file:///hung/"], config);
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let hangs: ContentReader = Arc::new(move |_, _| {
+        let _ = held.lock().recv();
+        Err("let go".into())
+    });
+    fixture.submit(CompletedSpool { content: hangs, ..spool(0) });
+    for number in 1..5 {
+        fixture.submit(spool(number));
+    }
+    tokio::task::yield_now().await;
+    fixture.set(Some((&["file:///works/"], true)));
+    // A drain waits for those that are held, though none of them is in line.
+    let draining = fixture.handle.clone();
+    let draining = tokio::spawn(async move { draining.drain(Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    drop(release);
+    let mut seen = Vec::new();
+    for _ in 1..5 {
+        seen.push(fixture.persisted().await.0.0);
+    }
+    assert_eq!(seen, [1, 2, 3, 4]);
+    let left = draining.await.expect("drained");
+    assert_eq!(left.iter().map(|left| left.spool.0).collect::<Vec<_>>(), [0]);
+}

@@ -77,7 +77,10 @@ impl Work {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        !self.replies.is_empty() && self.attempted.is_empty() && self.queue.iter().all(|job| job.is_storeless)
+        !self.replies.is_empty()
+            && self.attempted.is_empty()
+            && self.held.is_empty()
+            && self.queue.iter().all(|job| job.is_storeless)
     }
 
     pub(super) fn drain(&mut self, deadline: Instant, reply: oneshot::Sender<Vec<Left>>) {
@@ -86,10 +89,26 @@ impl Work {
         self.replies.push(reply);
     }
 
+    /// The next spool to attempt: one that is held, if its store has a place by now, else the first that is due. A held one may turn out to
+    /// go elsewhere, as its journal has moved; then the next one finds the place still free.
+    pub(super) fn next(&mut self, now: Instant, most: usize) -> Option<Job> {
+        let free = |store: &StoreUrl| self.stores.get(store).is_none_or(|running| *running < most.max(1));
+        let Some(store) = self.held.keys().find(|store| free(store)).cloned() else {
+            return self.queue.pop(now);
+        };
+        let held = self.held.get_mut(&store)?;
+        let job = held.pop_front();
+        if held.is_empty() {
+            self.held.remove(&store);
+        }
+        job
+    }
+
     /// Gives a spool that is due a place at its journal's first store; where there is none it waits for one.
     pub(super) fn admit(&mut self, mut job: Job, store: Option<&StoreUrl>, most: usize) -> Option<Job> {
         job.store = store.cloned();
         let Some(store) = store else { return Some(job) };
+        job.is_storeless = false;
         let running = self.stores.entry(store.clone()).or_default();
         if *running < most.max(1) {
             *running += 1;
@@ -99,23 +118,15 @@ impl Work {
         None
     }
 
-    /// Takes out a spool whose attempt has ended; the next one that waits for its place is due.
+    /// Takes out a spool whose attempt has ended. Its place is free.
     pub(super) fn take_attempted(&mut self, id: Id) -> Option<Job> {
         let mut job = self.attempted.remove(&id)?;
-        if let Some(store) = job.store.take() {
-            if let Some(running) = self.stores.get_mut(&store) {
-                *running -= 1;
-                if *running == 0 {
-                    self.stores.remove(&store);
-                }
-            }
-            if let Some(held) = self.held.get_mut(&store) {
-                if let Some(next) = held.pop_front() {
-                    self.queue.push(Instant::now(), next);
-                }
-                if held.is_empty() {
-                    self.held.remove(&store);
-                }
+        if let Some(store) = job.store.take()
+            && let Some(running) = self.stores.get_mut(&store)
+        {
+            *running -= 1;
+            if *running == 0 {
+                self.stores.remove(&store);
             }
         }
         Some(job)
