@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use courant_proto::codec::Codec;
 use courant_proto::fragment::ContentSum;
 use sha1::{Digest as _, Sha1};
@@ -26,6 +26,12 @@ pub enum CheckError {
     Sum {
         /// The digest that it has.
         found: ContentSum,
+    },
+    /// Its content begins otherwise than what was handed out of it before.
+    #[error("the first {length} bytes of its content are not those that were read before")]
+    Other {
+        /// How much was handed out.
+        length: u64,
     },
 }
 
@@ -49,7 +55,13 @@ pub struct CheckedDecoder {
     input_ended: bool,
     /// Content that is yet to be read past.
     skip: u64,
+    /// Content that was read past.
+    passed: u64,
     check: Option<(Sha1, ContentSum)>,
+    /// The digest, as it was when content was handed out last.
+    handed_out: Option<Sha1>,
+    /// What is read past has this digest.
+    follows: Option<ContentSum>,
     holds_all: bool,
     held: VecDeque<Bytes>,
 }
@@ -66,10 +78,27 @@ impl CheckedDecoder {
             input: VecDeque::new(),
             input_ended: false,
             skip,
+            passed: 0,
             holds_all: sum.is_some() && length <= SMALL,
             check: sum.map(|sum| (Sha1::new(), sum)),
+            handed_out: None,
+            follows: None,
             held: VecDeque::new(),
         })
+    }
+
+    /// Goes on where another decoder of the same object broke off: what is read past has to be what that one saw, by its
+    /// [`CheckedDecoder::handed_out`].
+    #[must_use]
+    pub fn following(self, handed_out: Option<ContentSum>) -> Self {
+        Self { follows: handed_out, ..self }
+    }
+
+    /// The digest of all content up to the end of what was handed out last, what was read past included; none where no digest is taken, or
+    /// nothing was handed out before all was known to be right.
+    #[must_use]
+    pub fn handed_out(&self) -> Option<ContentSum> {
+        self.handed_out.clone().map(|digest| ContentSum(digest.finalize().into()))
     }
 
     /// Gives the next piece of input.
@@ -90,19 +119,27 @@ impl CheckedDecoder {
         loop {
             match self.decoder.pull(max)? {
                 Decoded::Content(mut content) => {
-                    if let Some((digest, _)) = &mut self.check {
-                        digest.update(&content);
-                    }
                     let skipped = self.skip.min(content.len() as u64);
                     self.skip -= skipped;
                     // Not more than its length, so it fits a usize.
-                    content.advance(skipped as usize);
+                    let past = content.split_to(skipped as usize);
+                    self.passed += skipped;
+                    if let Some((digest, _)) = &mut self.check {
+                        digest.update(&past);
+                        if let Some(expected) = self.follows.take_if(|_| self.skip == 0)
+                            && ContentSum(digest.clone().finalize().into()) != expected
+                        {
+                            return Err(CheckError::Other { length: self.passed });
+                        }
+                        digest.update(&content);
+                    }
                     if content.is_empty() {
                         continue;
                     }
                     if self.holds_all || self.decoder.remaining() == 0 {
                         self.held.push_back(content);
                     } else {
+                        self.handed_out = self.check.as_ref().map(|(digest, _)| digest.clone());
                         return Ok(Checked::Content(VecDeque::from([content])));
                     }
                 }
@@ -161,6 +198,37 @@ mod tests {
         let (handed_out, outcome) = drain(&mut wrong);
         assert!(handed_out.is_empty());
         assert!(matches!(outcome, Err(CheckError::Sum { .. })), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_was_handed_out_is_compared_before_it_goes_on() {
+        let content: Vec<u8> = (0..SMALL + 5_000).map(|n| (n % 251) as u8).collect();
+        let mut other = content.clone();
+        other[100] ^= 1;
+        for (first, goes_on) in [(&content, true), (&other, false)] {
+            let decoder = |skip| {
+                CheckedDecoder::new(Codec::None, content.len() as u64, skip, Some(sum(&content)))
+                    .expect("a decoder")
+            };
+            let mut broken_off = decoder(50);
+            broken_off.push(first[..3_000].to_vec().into());
+            let mut handed_out = 50;
+            while let Checked::Content(pieces) = broken_off.pull(1 << 10).expect("no end yet") {
+                handed_out += pieces.iter().map(Bytes::len).sum::<usize>();
+            }
+            assert_eq!(handed_out, 3_000);
+            let mut next = decoder(3_000).following(broken_off.handed_out());
+            next.push(content.clone().into());
+            next.end();
+            let (rest, outcome) = drain(&mut next);
+            match goes_on {
+                true => assert_eq!((rest.as_slice(), outcome.is_ok()), (&content[3_000..], true)),
+                false => {
+                    assert!(rest.is_empty());
+                    assert!(matches!(outcome, Err(CheckError::Other { length: 3_000 })), "{outcome:?}");
+                }
+            }
+        }
     }
 
     #[test]

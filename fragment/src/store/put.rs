@@ -179,7 +179,8 @@ impl Store {
     /// The fragment's object, if it is there and is what it should be.
     ///
     /// What one of us has put there is known to be right: its content was digested before it became an object, its
-    /// bytes were digested on the way, and it tells so. What others put there is read.
+    /// bytes were digested on the way, and it tells so, and its size. What others put there is read, and so is what was encoded while it was
+    /// uploaded in parts, whose size nobody knew when it had to be told.
     async fn find_whole(
         self: &Arc<Self>,
         fragment: &Fragment,
@@ -284,6 +285,9 @@ impl Store {
             vouch_for_size(&mut attributes, length);
             within(deadline, self.bucket.put(location, first, &attributes)).await??;
             return Ok(length);
+        }
+        if codec == Codec::None {
+            vouch_for_size(&mut attributes, length);
         }
         let mut upload = within(deadline, self.bucket.put_multipart(location, &attributes)).await??;
         let parts = self.upload_parts(encoding, first, sum, &mut *upload);

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use courant_proto::codec::Codec;
-use courant_proto::fragment::Fragment;
+use courant_proto::fragment::{ContentSum, Fragment};
 use courant_proto::offset::Offset;
 use futures::stream::{BoxStream, Stream};
 use futures::{FutureExt, StreamExt};
@@ -30,7 +30,7 @@ use crate::codec::{CheckError, Checked, CheckedDecoder, SMALL};
 /// Bytes handed out at a time, at most, and read from a file at a time.
 const CHUNK_SIZE: usize = 256 << 10;
 /// A body that breaks off, or holds something else, is asked for once more: what lies between us and a store
-/// also fails.
+/// also fails. What was handed out of the first has to be what the second holds.
 const RETRIES: u32 = 1;
 /// Content of a fragment, in order. Made by [`Store::open`].
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct FragmentReader {
     /// What may be handed out.
     ready: VecDeque<Bytes>,
     retries: u32,
+    /// Digest of all content below the offset, where content was handed out before its own was known to be right.
+    handed_out: Option<ContentSum>,
 }
 
 /// An open object.
@@ -127,6 +129,7 @@ impl Store {
             body: None,
             ready: VecDeque::new(),
             retries: RETRIES,
+            handed_out: None,
         };
         if offset < until {
             reader.body = Some(reader.fetch().await.inspect_err(|error| self.note_loss(error))?);
@@ -227,6 +230,7 @@ impl FragmentReader {
             body.work = work;
             match step.map_err(|fault| self.classify(fault))? {
                 Checked::Content(content) => {
+                    self.handed_out = body.work.decoder.handed_out();
                     self.body = Some(body);
                     return Ok(content);
                 }
@@ -296,7 +300,8 @@ impl FragmentReader {
         let skip = self.offset.distance_from(begin).unwrap_or_default();
         let sum = self.is_whole.then_some(fragment.sum);
         let decoder = CheckedDecoder::new(fragment.codec, length, skip, sum)
-            .map_err(|error| self.classify(Fault::Check(error.into())))?;
+            .map_err(|error| self.classify(Fault::Check(error.into())))?
+            .following(self.handed_out);
         let work = Work { file: None, decoder };
         Ok(Body::new(work, got, position, (!self.is_whole).then_some(wanted.end)))
     }

@@ -26,12 +26,13 @@ pub(super) fn vouch_for_size(attributes: &mut Attributes, size: u64) {
     attributes.insert(Attribute::Metadata(SIZE.into()), size.to_string().into());
 }
 
-/// Whether one of us has put an object there as this fragment's, and it has still the size that it had.
+/// Whether one of us has put an object there as this fragment's, and it has the size that was put. One that does not tell its size may have
+/// lost a part on the way to becoming an object.
 pub(super) fn is_vouched_for(attributes: &Attributes, fragment: &Fragment, size: u64) -> bool {
     let metadata =
         |name: &'static str| attributes.get(&Attribute::Metadata(name.into())).map(|value| &**value);
     metadata(SUM) == Some(fragment.sum.to_string().as_str())
-        && metadata(SIZE).is_none_or(|vouched| vouched == size.to_string())
+        && metadata(SIZE).is_some_and(|vouched| vouched == size.to_string())
 }
 
 #[cfg(test)]
@@ -50,8 +51,9 @@ mod tests {
         let other = Fragment { sum: ContentSum([8; 20]), ..fragment.clone() };
         assert!(!is_vouched_for(&Attributes::new(), &fragment, 9));
         let mut given = attributes(&fragment);
-        assert!(is_vouched_for(&given, &fragment, 9) && !is_vouched_for(&given, &other, 9));
+        assert!(!is_vouched_for(&given, &fragment, 9), "its digest is what was to be stored, not what was");
         vouch_for_size(&mut given, 9);
         assert!(is_vouched_for(&given, &fragment, 9) && !is_vouched_for(&given, &fragment, 8));
+        assert!(!is_vouched_for(&given, &other, 9));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path as Location;
 use object_store::{
@@ -30,6 +30,8 @@ enum Fault {
     Hangs(Operation),
     /// The object is written, and the answer is lost.
     LostReply,
+    /// A large upload loses its last bytes, and tells that all is well.
+    ShortUpload,
     /// The upload of the last part, or the end of a large upload, fails.
     BrokenUpload,
     /// The body ends early, without an error.
@@ -109,6 +111,31 @@ impl MultipartUpload for BrokenUpload {
     }
 }
 
+/// Holds the last part back, and drops it at the end.
+#[derive(Debug)]
+struct ShortUpload {
+    inner: Box<dyn MultipartUpload>,
+    held: Option<PutPayload>,
+}
+
+#[async_trait]
+impl MultipartUpload for ShortUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        match self.held.replace(data) {
+            Some(before) => self.inner.put_part(before),
+            None => async { Ok(()) }.boxed(),
+        }
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        self.inner.abort().await
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(
@@ -129,6 +156,9 @@ impl ObjectStore for Faulty {
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.meet(Operation::Put).await?;
         let inner = self.inner.put_multipart_opts(location, options).await?;
+        if self.take(|fault| *fault == Fault::ShortUpload).is_some() {
+            return Ok(Box::new(ShortUpload { inner, held: None }));
+        }
         Ok(match self.take(|fault| *fault == Fault::BrokenUpload) {
             Some(_) => Box::new(BrokenUpload { inner, aborted: Arc::clone(&self.aborted) }),
             None => inner,
@@ -343,6 +373,11 @@ async fn a_body_that_is_not_the_object_is_asked_for_once_more() {
                 let part = read(&memory.store, &fragment, 600_000).await.expect("the second time");
                 assert!(part == content[600_000..], "{codec}: {fault:?}");
                 memory.next(std::slice::from_ref(&fault));
+            } else {
+                // The second time it is right, and what was handed out of the first is not.
+                let error = read(&memory.store, &fragment, 0).await.expect_err("damaged");
+                assert!(error.to_string().contains("not those that were read before"), "{error}");
+                memory.next(std::slice::from_ref(&fault));
             }
             memory.next(std::slice::from_ref(&fault));
             let error = read(&memory.store, &fragment, 0).await.expect_err("twice");
@@ -365,6 +400,31 @@ async fn an_upload_that_breaks_is_cleared_away_and_may_be_repeated() {
     assert_eq!(memory.store.list(&JOURNAL, &[]).await.expect("a listing"), []);
     put(&memory.store, &fragment, &content).await;
     assert!(read(&memory.store, &fragment, 0).await.expect("content") == content);
+}
+
+/// What one of us has put there says which content it was to hold, and not that it does.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_lost_bytes_on_the_way_is_not_believed_later() {
+    for codec in [Codec::None, Codec::Gzip] {
+        let memory = Memory::new();
+        let mut noise = 1_u32;
+        let content: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .take(700_000)
+        .collect();
+        let fragment = fragment("a/journal", 0, codec, &content);
+        memory.next(&[Fault::ShortUpload]);
+        let error = memory.store.put(&fragment, reader(content.clone())).await.expect_err("too short");
+        assert!(matches!(error, StoreError::DataLoss { .. }), "{error}");
+        memory.all_met();
+        let outcome = put(&memory.store, &fragment, &content).await;
+        assert!(matches!(outcome, PutOutcome::Stored { .. }), "{codec}: {outcome:?}");
+        assert!(read(&memory.store, &fragment, 0).await.expect("content") == content, "{codec}");
+        let outcome = put(&memory.store, &fragment, &content).await;
+        assert!(matches!(outcome, PutOutcome::AlreadyThere { .. }), "{codec}: {outcome:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
