@@ -47,6 +47,8 @@ pub struct Suspicion {
     pub member: (Box<str>, Box<str>),
     /// Zone and suffix of who says so.
     pub by: (Box<str>, Box<str>),
+    /// The member has shown since that it lives, in a way that needs no answer to the other.
+    pub shows_life: bool,
 }
 
 /// What keys and values mean to the user of an allocator.

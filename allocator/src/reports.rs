@@ -3,7 +3,8 @@
 //! A call needs both ways, so a link that one end finds broken is broken; which end is at fault, others know better than the two:
 //!
 //! - a member that more than half of all members report is cut off;
-//! - so is one that reports, alone, more than half of all members: it hears nobody;
+//! - so is one that reports, alone, more than half of all members that have shown life since: it hears nobody. Of those that show none it
+//!   is believed: they are dead, and it is who is left;
 //! - what a member says that is cut off counts for nothing, and it has failed for all of its items, those among them of which it is
 //!   the primary;
 //! - any other report is believed for the items of which the reporter is the primary: of two ends of a link, the follower goes.
@@ -22,13 +23,14 @@ pub(crate) struct Judged {
     pub(crate) believed: HashMap<u32, Vec<u32>>,
 }
 
-/// Judges what is said among `live` members.
-pub(crate) fn judge(live: usize, reports: &HashSet<(u32, u32)>) -> Judged {
-    let others = || reports.iter().filter(|(member, by)| member != by);
+/// Judges what is said among `live` members. With each report comes whether the member has shown life since.
+pub(crate) fn judge(live: usize, reports: &HashMap<(u32, u32), bool>) -> Judged {
+    let others = || reports.keys().filter(|(member, by)| member != by);
     let mut said_of = HashMap::<u32, usize>::new();
     others().for_each(|(member, _)| *said_of.entry(*member).or_default() += 1);
     let mut said_alone = HashMap::<u32, usize>::new();
     others()
+        .filter(|report| reports.get(*report) == Some(&true))
         .filter(|(member, _)| said_of.get(member) == Some(&1))
         .for_each(|(_, by)| *said_alone.entry(*by).or_default() += 1);
     let is_most = |count: &usize| count * 2 > live;
@@ -49,13 +51,13 @@ pub(crate) fn judge(live: usize, reports: &HashSet<(u32, u32)>) -> Judged {
 mod tests {
     use super::*;
 
-    /// Reports in words: `c:ab` is "c reports a and b".
-    fn reports(words: &str) -> HashSet<(u32, u32)> {
-        let number = |c: char| u32::from(c) - u32::from('a');
+    /// Reports in words: `c:aB` is "c reports a and b", of which a has shown life since.
+    fn reports(words: &str) -> HashMap<(u32, u32), bool> {
+        let number = |c: char| u32::from(c.to_ascii_lowercase()) - u32::from('a');
         let said = words.split_whitespace().flat_map(|word| {
             let (by, members) = word.split_once(':').expect("who says what");
             let by = number(by.chars().next().expect("who"));
-            members.chars().map(move |member| (number(member), by))
+            members.chars().map(move |member| ((number(member), by), member.is_lowercase()))
         });
         said.collect()
     }
@@ -119,7 +121,10 @@ mod tests {
 
     #[test]
     fn who_is_left_of_most_that_have_died_is_believed() {
-        check(5, "a:cde b:cde", "", "a:cde b:cde");
+        check(3, "a:BC", "", "a:bc");
+        check(3, "a:bC", "", "a:bc");
+        check(5, "a:CDE", "", "a:cde");
+        check(5, "a:CDE b:CDE", "", "a:cde b:cde");
         check(5, "a:de b:de c:de", "de", "a:de b:de c:de");
     }
 }

@@ -237,14 +237,15 @@ impl<V: Send + Sync + 'static> Mind<V> {
         follower.follow(snapshot, keys, reader);
         let state = &mut follower.state;
         let id = |(zone, suffix): &(Box<str>, Box<str>)| (zone.to_string(), suffix.to_string());
-        let reports: Vec<_> = reports.iter().map(|report| (id(&report.member), id(&report.by))).collect();
+        let reports: Vec<_> =
+            reports.iter().map(|report| (id(&report.member), id(&report.by), report.shows_life)).collect();
         let leads = state.is_leader(me.0, me.1);
         if !leads {
             return Thought { leads, transactions: Vec::new(), outcome: Outcome::default() };
         }
-        state.set_reports(
-            reports.iter().map(|((az, a), (bz, b))| ((az.as_str(), a.as_str()), (bz.as_str(), b.as_str()))),
-        );
+        state.set_reports(reports.iter().map(|((az, a), (bz, b), shows_life)| {
+            ((az.as_str(), a.as_str()), (bz.as_str(), b.as_str()), *shows_life)
+        }));
         let values = ValuesOf { snapshot, reader };
         let plan = state.plan(me, policy, keys, &values);
         Thought { leads, transactions: plan.transactions, outcome: state.solve() }

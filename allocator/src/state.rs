@@ -2,7 +2,7 @@
 //!
 //! Told in any order, the same facts make the same state. What is told again costs what has changed, not what there is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::items::{Assigned, Items};
@@ -190,15 +190,17 @@ impl State {
         }
     }
 
-    /// As [`State::set_suspects`], of reports `(member, by)`, as far as they are to be believed.
+    /// As [`State::set_suspects`], of reports `(member, by, whether the member has shown life since)`, as far as they are to be believed.
     pub fn set_reports<'a>(
         &mut self,
-        reports: impl IntoIterator<Item = ((&'a str, &'a str), (&'a str, &'a str))>,
+        reports: impl IntoIterator<Item = ((&'a str, &'a str), (&'a str, &'a str), bool)>,
     ) {
         let is_live = |number: &u32| self.members.get(*number).live.is_some();
         let number = |(zone, suffix)| self.members.find(zone, suffix).filter(is_live);
-        let reports: HashSet<(u32, u32)> =
-            reports.into_iter().filter_map(|(member, by)| Some((number(member)?, number(by)?))).collect();
+        let reports: HashMap<(u32, u32), bool> = reports
+            .into_iter()
+            .filter_map(|(member, by, shows_life)| Some(((number(member)?, number(by)?), shows_life)))
+            .collect();
         let mut suspects = HashSet::new();
         if !reports.is_empty() {
             let live = self.members.all().iter().filter(|member| member.live.is_some()).count();

@@ -1,6 +1,6 @@
 //! Who holds which journal: what the allocator has to know of journals and brokers, which it has never heard of.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use courant_allocator::{Allocator, Fact, Keys, MemberSpec, Reader, Suspicion};
@@ -24,7 +24,7 @@ pub(crate) type Assigner = Allocator<JournalReader>;
 pub(crate) fn assigner(
     etcd: Client,
     mirror: &SpaceMirror,
-    reports: watch::Receiver<Arc<BTreeSet<Reported>>>,
+    reports: watch::Receiver<Arc<BTreeMap<Reported, bool>>>,
     me: &ProcessId,
     seed: u64,
 ) -> Assigner {
@@ -38,7 +38,7 @@ pub(crate) struct JournalReader;
 
 impl Reader for JournalReader {
     type Value = Value;
-    type Reports = Arc<BTreeSet<Reported>>;
+    type Reports = Arc<BTreeMap<Reported, bool>>;
 
     fn fact<'a>(&self, entry: &'a Entry<Value>) -> Option<Fact<'a>> {
         Some(match &entry.value {
@@ -74,7 +74,12 @@ impl Reader for JournalReader {
 
     fn suspicions(&self, reports: &Self::Reports) -> Vec<Suspicion> {
         let id = |id: &ProcessId| (id.zone().into(), id.suffix().into());
-        reports.iter().map(|report| Suspicion { member: id(&report.suspect), by: id(&report.by) }).collect()
+        let suspicion = |(report, shows_life): (&Reported, &bool)| Suspicion {
+            member: id(&report.suspect),
+            by: id(&report.by),
+            shows_life: *shows_life,
+        };
+        reports.iter().map(suspicion).collect()
     }
 
     /// A set of one is synchronised by itself: it can be told so at once.

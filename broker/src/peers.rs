@@ -53,8 +53,17 @@ pub(crate) struct View {
     pub(crate) courant: BTreeMap<ProcessId, String>,
     /// Who cannot be reached, and by whom.
     pub(crate) suspected: BTreeSet<Suspicion>,
+    /// Those of them that the member itself has read since: it lives.
+    pub(crate) read: BTreeSet<Suspicion>,
     /// Members whose spools hold as much as they may.
     pub(crate) without_room: BTreeSet<ProcessId>,
+}
+
+impl View {
+    /// What is reported, and whether the member has shown life since.
+    fn told(&self) -> BTreeMap<Suspicion, bool> {
+        self.suspected.iter().map(|told| (told.clone(), self.read.contains(told))).collect()
+    }
 }
 
 /// A handle on what is known of the other brokers. Cheap to clone.
@@ -66,7 +75,7 @@ struct Inner {
     me: ProcessId,
     view: watch::Sender<Arc<View>>,
     /// Who cannot be reached, by whom, as it has been for a while.
-    settled: watch::Sender<Arc<BTreeSet<Suspicion>>>,
+    settled: watch::Sender<Arc<BTreeMap<Suspicion, bool>>>,
     /// Members that this process could not agree with.
     complaints: Mutex<BTreeMap<ProcessId, Complaint>>,
     /// What the scout has found.
@@ -150,7 +159,7 @@ impl Peers {
             complained: Notify::new(),
         }));
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let presence = Presence { version, instance, is_without_room: false };
+        let presence = Presence { version, instance, ..Presence::default() };
         let keeper = Keeper {
             peers: peers.clone(),
             etcd,
@@ -198,8 +207,9 @@ impl Peers {
         self.0.view.subscribe()
     }
 
-    /// Who cannot be reached by whom, once that has stayed the same for a while: reports of one fault come one after the other.
-    pub(crate) fn settled(&self) -> watch::Receiver<Arc<BTreeSet<Suspicion>>> {
+    /// Who cannot be reached by whom, once that has stayed the same for a while: reports of one fault come one after the other. With each
+    /// comes whether the member has shown life since.
+    pub(crate) fn settled(&self) -> watch::Receiver<Arc<BTreeMap<Suspicion, bool>>> {
         self.0.settled.subscribe()
     }
 

@@ -67,8 +67,10 @@ fn the_network_is_solved_again_for_what_it_is_made_of() {
     });
     check("a member that goes", true, |state| state.remove_member("a", "one"));
     check("nothing", false, |state| state.remove_member("z", "nobody"));
-    check("a suspect", true, |state| state.set_reports([(("b", "two"), ("a", "one"))]));
-    check("a report by who is no primary", false, |state| state.set_reports([(("a", "one"), ("b", "two"))]));
+    check("a suspect", true, |state| state.set_reports([(("b", "two"), ("a", "one"), true)]));
+    check("a report by who is no primary", false, |state| {
+        state.set_reports([(("a", "one"), ("b", "two"), true)])
+    });
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn who_hears_nobody_is_reported_by_most_and_believed_by_none() {
         for (slot, suffix) in (0..).zip(["p", "q", "r"]) {
             state.put_assignment("i", ("z", suffix), slot, at(7), true);
         }
-        state.set_reports(reports.iter().map(|(member, by)| (("z", *member), ("z", *by))));
+        state.set_reports(reports.iter().map(|(member, by)| (("z", *member), ("z", *by), true)));
         let item = state.items.find("i").expect("the item");
         let found = ["p", "q", "r", "s", "t"]
             .into_iter()

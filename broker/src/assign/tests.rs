@@ -13,7 +13,7 @@ use crate::transaction::{PutLease, Transaction, Write};
 struct Assigned {
     cluster: Cluster,
     leases: Vec<i64>,
-    reports: watch::Sender<Arc<BTreeSet<Reported>>>,
+    reports: watch::Sender<Arc<BTreeMap<Reported, bool>>>,
 }
 
 async fn cluster(members: &[&str]) -> Assigned {
@@ -121,7 +121,7 @@ async fn a_broker_that_its_primary_cannot_reach_is_replaced_at_once() {
     let suspect = assigned.into_iter().find(|member| *member != by).expect("another one");
 
     let report = Reported { suspect: suspect.clone(), by: by.clone() };
-    reports.send_replace(Arc::new([report].into()));
+    reports.send_replace(Arc::new([(report, true)].into()));
     let space = cluster
         .until("another one in its place", |space| {
             let holds =

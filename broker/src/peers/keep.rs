@@ -49,16 +49,25 @@ impl Keeper {
     pub(super) fn publish(&self) {
         let members = self.members.snapshot();
         let (mut courant, mut without_room) = (BTreeMap::new(), BTreeSet::new());
+        let mut read_reports = BTreeMap::new();
         for entry in members.all() {
             let Present { id, presence } = &entry.value;
             courant.insert(id.clone(), presence.version.clone());
+            read_reports.insert(id, presence.read_report);
             if presence.is_without_room {
                 without_room.insert(id.clone());
             }
         }
-        let suspected =
-            self.suspects.snapshot().all().iter().map(|entry| entry.value.suspicion.clone()).collect();
-        let view = View { courant, suspected, without_room };
+        let suspects = self.suspects.snapshot();
+        let (mut suspected, mut read) = (BTreeSet::new(), BTreeSet::new());
+        for entry in suspects.all() {
+            let suspicion = &entry.value.suspicion;
+            suspected.insert(suspicion.clone());
+            if read_reports.get(&suspicion.suspect).is_some_and(|read| *read >= entry.mod_revision.get()) {
+                read.insert(suspicion.clone());
+            }
+        }
+        let view = View { courant, suspected, read, without_room };
         self.peers.0.view.send_if_modified(|known| {
             let is_news = **known != view;
             if is_news {
@@ -112,13 +121,18 @@ impl Keeper {
         if !standing.held {
             return Ok(until);
         }
+        let suspects = self.suspects.snapshot();
+        let of_us = suspects.all();
+        let of_us = of_us.iter().filter(|entry| entry.value.suspicion.suspect == self.peers.0.me);
+        if let Some(newest) = of_us.map(|entry| entry.mod_revision.get()).max() {
+            self.presence.read_report = self.presence.read_report.max(newest);
+        }
         let mut changes = Vec::new();
         let presence = self.is_present(standing.lease)?;
         if !presence {
             let key = self.keys.member(&self.peers.0.me);
             changes.push(put_under(standing.lease, key, &self.presence));
         }
-        let suspects = self.suspects.snapshot();
         for (suspicion, lease) in &wanted {
             let key = self.keys.suspicion(suspicion);
             let is_as_told =

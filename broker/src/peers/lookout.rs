@@ -32,8 +32,11 @@ pub(crate) struct Pace {
     pub(crate) settle_most: Duration,
 }
 
+/// Links that come and go are believed in at last after they were well for so long: each time costs moves of journals.
+const CALM_MOST: Duration = Duration::from_secs(120);
+
 /// A member that has answered for so long after its last silence is like one that never fell silent.
-const FORGOTTEN: Duration = Duration::from_secs(120);
+const FORGOTTEN: Duration = Duration::from_secs(240);
 
 impl Pace {
     /// The pace for leases of this life.
@@ -45,7 +48,7 @@ impl Pace {
             every,
             answer: silence / 2,
             silence,
-            calm: (every, (lease_ttl / 2).max(every)),
+            calm: (every, CALM_MOST),
             settle: every,
             settle_most: every * 2,
         }

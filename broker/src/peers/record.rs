@@ -25,6 +25,9 @@ pub(crate) struct Presence {
     /// Its spools hold as much as they may that no store has yet: primaries send it nothing more for now.
     #[prost(bool, tag = "3")]
     pub(crate) is_without_room: bool,
+    /// The revision of the newest report of it that it has read: who is dead reads none.
+    #[prost(int64, tag = "4")]
+    pub(crate) read_report: i64,
 }
 
 /// What a member says of another.
@@ -136,7 +139,8 @@ mod tests {
         let by = ProcessId::new("eu", "west/two").expect("an id");
         let key = keys().member(&id);
         assert_eq!(key, "/courant-x/courant/cluster/members/eu/west#b/one");
-        let presence = Presence { version: "1.2.3".to_owned(), instance: 7, is_without_room: true };
+        let presence =
+            Presence { version: "1.2.3".to_owned(), instance: 7, is_without_room: true, read_report: 9 };
         let decoded = PresenceDecoder { keys: keys() }.decode(key.as_bytes(), &presence.encode_to_vec());
         assert_eq!(decoded, Ok(Present { id: id.clone(), presence }));
 

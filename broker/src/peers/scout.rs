@@ -3,7 +3,7 @@
 //! It asks over connections of its own runtime, so that a core that is busy keeps nobody silent; and for the heads of no journals, which
 //! touches none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use courant_proto::endpoint::Endpoint;
@@ -39,14 +39,19 @@ impl Scout {
         let began = Instant::now();
         let mut lookout = Lookout::new(self.pace);
         let mut asking = JoinSet::new();
+        let mut asked = HashMap::new();
         let mut ticks = interval(self.pace.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.peers.0.complained.notified() => lookout.hurry(),
-                Some(Ok((id, answered))) = asking.join_next() => {
-                    lookout.settled(began.elapsed(), &id, answered);
+                Some(ended) = asking.join_next_with_id() => {
+                    // A question that failed by itself has no answer either, and has to be asked again.
+                    let (question, answered) = ended.unwrap_or_else(|failed| (failed.id(), false));
+                    if let Some(id) = asked.remove(&question) {
+                        lookout.settled(began.elapsed(), &id, answered);
+                    }
                 }
             }
             let space = self.space.snapshot();
@@ -54,7 +59,9 @@ impl Scout {
             for id in lookout.look(began.elapsed(), &endpoints.keys().cloned().collect::<BTreeSet<_>>()) {
                 if let Some(endpoint) = endpoints.get(&id).cloned() {
                     let (client, request) = (self.client.clone(), self.question(&space, &id));
-                    asking.spawn(ask(client, request, id, endpoint, self.pace.answer));
+                    let answer = self.pace.answer;
+                    let question = asking.spawn(ask(client, request, id.clone(), endpoint, answer));
+                    asked.insert(question.id(), id);
                 }
             }
             let trusted = lookout.may_complain(began.elapsed(), space.members().count());
@@ -96,7 +103,7 @@ async fn ask(
     id: ProcessId,
     endpoint: Endpoint,
     within: Duration,
-) -> (ProcessId, bool) {
+) -> bool {
     let answered = timeout(within, client.heads(&id, &endpoint, request)).await;
-    (id, matches!(answered, Ok(Ok(_))))
+    matches!(answered, Ok(Ok(_)))
 }

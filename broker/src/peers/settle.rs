@@ -1,7 +1,7 @@
 //! Passes reports on once they have stayed the same for a while: those of one fault come one after the other, as each member notices by
 //! itself, and what is done about the first of them must not be wrong by the last.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,11 +14,11 @@ use super::record::Suspicion;
 /// Passes on what `view` tells of suspects, until nobody tells any more.
 pub(super) async fn settle(
     mut view: watch::Receiver<Arc<View>>,
-    settled: watch::Sender<Arc<BTreeSet<Suspicion>>>,
+    settled: watch::Sender<Arc<BTreeMap<Suspicion, bool>>>,
     pace: Pace,
 ) {
     loop {
-        let mut told = view.borrow_and_update().suspected.clone();
+        let mut told = view.borrow_and_update().told();
         if told == **settled.borrow() {
             if view.changed().await.is_err() {
                 return;
@@ -32,7 +32,7 @@ pub(super) async fn settle(
             if changed.is_err() {
                 return;
             }
-            let now = view.borrow_and_update().suspected.clone();
+            let now = view.borrow_and_update().told();
             if now != told {
                 told = now;
                 until = Instant::now() + pace.settle;

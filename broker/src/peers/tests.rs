@@ -185,6 +185,9 @@ async fn a_complaint_is_told_once_most_have_answered_and_silence_at_once() {
     assert!(one.peers.is_silent(&c) && !one.peers.is_silent(&b));
     one.peers.found(Found { silent: [c.clone()].into(), trusted: Some(Instant::now()) });
     other.until_suspects(&[(&b, &a), (&c, &a)]).await;
+    // Only who lives reads what is said of it.
+    other.until("b's sign of life", |view| view.read.iter().any(|read| read.suspect == b)).await;
+    assert_eq!(other.peers.view().told().values().filter(|shows_life| **shows_life).count(), 1);
     // An agreement with it says nothing of one that answers nothing.
     one.peers.clear(&b);
     one.peers.clear(&c);
