@@ -23,6 +23,14 @@ pub(crate) struct Standpoint {
     pub(crate) is_furthest: bool,
 }
 
+impl Standpoint {
+    /// What is known once members have agreed on an end. None where there may be more of the journal behind a hole: members may not know its
+    /// end, as a log lost records or another make was at work; or nothing reaches up to their end any more, and the hole may be pruning.
+    pub(crate) fn agreed(end: Offset, is_known: bool, is_reached: bool) -> Option<Self> {
+        (is_known && is_reached && end > Offset::ZERO).then_some(Self { end, is_furthest: false })
+    }
+}
+
 /// Parts fragments into those that are believed, in their order, and those that are set aside.
 pub(crate) fn believe(
     fragments: Vec<Fragment>,
@@ -69,6 +77,17 @@ mod tests {
             ..Fragment::empty_at(journal.clone(), offset(*begin), Codec::None)
         });
         spans.collect()
+    }
+
+    #[test]
+    fn an_agreed_end_stands_against_the_listing_only_where_there_can_be_no_more() {
+        let agreed = |is_known, is_reached| Standpoint::agreed(offset(100), is_known, is_reached);
+        let listed = [(0, 100), (150, 200)];
+        assert_eq!(believe(spans(&listed), agreed(true, true)).1, spans(&[(150, 200)]));
+        for (is_known, is_reached) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(believe(spans(&listed), agreed(is_known, is_reached)).1, []);
+        }
+        assert_eq!(Standpoint::agreed(Offset::ZERO, true, true), None);
     }
 
     #[test]

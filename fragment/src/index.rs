@@ -142,6 +142,16 @@ impl<C> Index<C> {
         from
     }
 
+    /// Whether content, stored or local, reaches up to an offset from below.
+    #[must_use]
+    pub fn reaches(&self, end: Offset) -> bool {
+        fn any<T: Span>(set: &CoverSet<T>, end: Offset) -> bool {
+            set.as_slice().iter().rev().any(|span| span.begin() < end && span.end() >= end)
+        }
+        let state = self.state.lock();
+        any(&state.local, end) || any(&state.remote, end)
+    }
+
     /// Drops the content of a spool which will never be stored.
     pub fn released(&self, spool: SpoolId) {
         let mut state = self.state.lock();

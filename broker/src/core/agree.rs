@@ -117,7 +117,7 @@ impl Core {
         }
         owned.line = Line::Idle;
         match outcome {
-            Agreed::Open { epoch, base, members, links } => {
+            Agreed::Open { epoch, base, members, links, knows_end } => {
                 owned.failing_since = None;
                 owned.full = None;
                 owned.failures = 0;
@@ -130,8 +130,8 @@ impl Core {
                 owned.floor = base;
                 // Where members of an epoch before have told how far it went, what the stores seem to hold apart from that, further
                 // up, was never part of the journal. Without them the stores are all there is to go by.
-                let standpoint =
-                    (epoch > 1 && end > Offset::ZERO).then_some(Standpoint { end, is_furthest: false });
+                let reaches = owned.replica.index.reaches(end);
+                let standpoint = Standpoint::agreed(end, epoch > 1 && knows_end, reaches);
                 let (_, aside) = listing::believe(owned.replica.index.stored(), standpoint);
                 if !aside.is_empty() {
                     owned.replica.index.set_aside(&aside, end);

@@ -116,8 +116,9 @@ pub(crate) struct AppendJob {
 /// What came of an agreement.
 #[derive(Debug)]
 pub(crate) enum Agreed {
-    /// All members hold everything below `base`, and rounds of the epoch can be sent.
-    Open { epoch: u64, base: Offset, members: Arc<[Held]>, links: Vec<Link> },
+    /// All members hold everything below `base`, and rounds of the epoch can be sent. `knows_end`: nobody in the cluster is of another make,
+    /// and no member's log ever lost anything, so that there can be no more of the journal than they tell.
+    Open { epoch: u64, base: Offset, members: Arc<[Held]>, links: Vec<Link>, knows_end: bool },
     /// Bytes of the last epoch may be missing; the journal can go on at this offset or above, if an operator says so.
     Refused { floor: Offset },
     /// Somebody could not be reached, or something has changed; it may pass.

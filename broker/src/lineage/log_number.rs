@@ -39,6 +39,11 @@ pub(crate) const fn may_have_lost(before: u64, now: u64) -> bool {
     before != 0 && (now == 0 || before & LOSSES != now & LOSSES)
 }
 
+/// Whether it is known of the log that it never lost a record.
+pub(crate) const fn is_unbroken(number: u64) -> bool {
+    number & IDENTITY != 0 && number & LOSSES == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +57,8 @@ mod tests {
         assert!(lost != forgot && may_be_one(first, lost) && may_have_lost(first, lost));
         assert!(!may_be_one(first, drawn(0x4321_5678_9abc_def0)));
         assert!(may_be_one(0, first) && may_be_one(first, 7), "another make's, or one whose number was lost");
+        assert!(is_unbroken(first) && is_unbroken(forgot) && !is_unbroken(lost));
+        assert!(!is_unbroken(after_forgetting(lost)) && !is_unbroken(0) && !is_unbroken(drawn(0)));
         assert!(!may_have_lost(0, lost) && may_have_lost(first, 0));
         // They begin anew some time, and are never mistaken for none.
         assert_eq!(after_forgetting(first | FORGETS), first);

@@ -32,7 +32,7 @@ use crate::background::Background;
 use crate::core::command::{Agreed, Command};
 use crate::journal_space::Space;
 use crate::lineage::agree::{self, Contributor, Known, Wish};
-use crate::lineage::{BeginEpoch, EpochOutcome, Lineage, judge};
+use crate::lineage::{BeginEpoch, EpochOutcome, Lineage, judge, log_number};
 use crate::replica::Replica;
 
 /// How often the record of a journal may change under one agreement.
@@ -211,10 +211,22 @@ impl Syncing {
         let held = |member: &ProcessId| Held { member: member.clone(), log: self.log_of(member, &told) };
         let members: Arc<[Held]> = self.agreement.route.members().iter().map(held).collect();
 
+        let knows_end = all_are_ours
+            && self.agreement.own.certain
+            && told.iter().all(|told| told.certain)
+            && members.iter().all(|held| log_number::is_unbroken(held.log))
+            && space.members().all(|(_, spec)| self.background.is_courant(&spec.id));
+
         if let Some(epoch) = self.goes_on(&told).filter(|_| all_are_ours) {
             match self.attach(&space, &peers, &told, None, &epoch).await {
                 Ok(links) => {
-                    return Ok(Agreed::Open { epoch: epoch.number, base: epoch.base, members, links });
+                    return Ok(Agreed::Open {
+                        epoch: epoch.number,
+                        base: epoch.base,
+                        members,
+                        links,
+                        knows_end,
+                    });
                 }
                 // It would differ each time; the next epoch begins with a spool that is empty on all of them.
                 Err(Failure::Differs(why)) => {
@@ -253,7 +265,7 @@ impl Syncing {
         for stream in foreign {
             links.push(self.listen(stream, links.len(), false));
         }
-        Ok(Agreed::Open { epoch: number, base, members, links })
+        Ok(Agreed::Open { epoch: number, base, members, links, knows_end })
     }
 
     /// Whether the newest epoch is one that this process recorded for these very members and logs, from this base on, and that has stayed

@@ -504,6 +504,11 @@ fn what_is_stored_reaches_down_to_the_first_hole() {
     for (end, from) in [(10, 0), (15, 15), (30, 20), (50, 20), (60, 60), (0, 0)] {
         assert_eq!(index.stored_from(at(end)), at(from), "up to {end}");
     }
+    for (end, is_reached) in
+        [(10, true), (5, true), (15, false), (20, false), (21, true), (50, true), (51, false)]
+    {
+        assert_eq!(index.reaches(at(end)), is_reached, "up to {end}");
+    }
 }
 
 #[test]
