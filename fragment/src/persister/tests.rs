@@ -459,7 +459,9 @@ async fn large_uploads_share_the_memory_that_there_is() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_holds_up_no_other() {
     let config = Config { attempts: 4, attempts_of_a_store: 2, ..Config::default() };
-    let mut fixture = Fixture::new(&["file:///hung/"], config);
+    // What hangs here is the content, which is read with a permit to encode: there are more of these than attempts.
+    let store_config = crate::store::Config { encodes: 8, ..crate::store::Config::default() };
+    let mut fixture = Fixture::with_stores(&["file:///hung/"], config, store_config);
     let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
     let held = Arc::new(Mutex::new(held));
     for number in 0..6 {
