@@ -1,6 +1,6 @@
 //! Pure: the members, by numbers that never change while the state lives, and their places in the order of their keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::shed;
@@ -77,13 +77,22 @@ impl Members {
     }
 
     /// Derives places, zones and limits anew. `item_slots` is what all items want, `widest` what one of them wants at most.
-    pub(crate) fn settle(&mut self, item_slots: u64, widest: u32) {
+    /// Members that are cut off hold nothing, as if their keys were gone: when these go nothing is left to be moved.
+    pub(crate) fn settle(&mut self, item_slots: u64, widest: u32, cut_off: &HashSet<u32>) {
         let known = &self.known;
         let key = |number: &u32| (&known[*number as usize].zone, &known[*number as usize].suffix);
         let mut order: Vec<u32> = (0..).take(known.len()).collect();
         order.retain(|&number| known[number as usize].live.is_some());
         order.sort_by(|a, b| key(a).cmp(&key(b)));
-        let specs: Vec<_> = order.iter().filter_map(|&number| known[number as usize].live).collect();
+        let spec = |&number: &u32| {
+            let (spec, stamp) = known[number as usize].live?;
+            let limit = if cut_off.contains(&number) { 0 } else { spec.limit };
+            Some((MemberSpec { limit, ..spec }, stamp))
+        };
+        let specs: Vec<_> = order.iter().filter_map(spec).collect();
+        // They do not count among those that are left for the widest item either.
+        let missing = order.iter().filter(|number| cut_off.contains(number)).count();
+        let widest = widest.saturating_add(u32::try_from(missing).unwrap_or(u32::MAX));
         let shed = shed::shed(&specs, item_slots, widest);
 
         for member in &mut self.known {

@@ -54,6 +54,8 @@ pub struct State {
     pub(crate) solution: Solution,
     /// Items with members that are to be treated as failed for them.
     pub(crate) suspects: HashSet<(u32, u32)>,
+    /// Members that have failed for all items.
+    cut_off: HashSet<u32>,
     /// Grows with every change of what the network is made of.
     pub(crate) version: u64,
     /// Members, limits or items changed since places and limits were derived.
@@ -184,10 +186,7 @@ impl State {
                 suspects.insert((item, member));
             }
         }
-        if suspects != self.suspects {
-            self.suspects = suspects;
-            self.changed();
-        }
+        self.suspect(suspects, HashSet::new());
     }
 
     /// As [`State::set_suspects`], of reports `(member, by, whether the member has shown life since)`, as far as they are to be believed.
@@ -201,7 +200,7 @@ impl State {
             .into_iter()
             .filter_map(|(member, by, shows_life)| Some(((number(member)?, number(by)?), shows_life)))
             .collect();
-        let mut suspects = HashSet::new();
+        let (mut suspects, mut gone) = (HashSet::new(), HashSet::new());
         if !reports.is_empty() {
             let live = self.members.all().iter().filter(|member| member.live.is_some()).count();
             let Judged { cut_off, believed } = reports::judge(live, &reports);
@@ -212,9 +211,14 @@ impl State {
                 let told = primary.and_then(|primary| believed.get(&primary.member)).into_iter().flatten();
                 suspects.extend(told.chain(&cut_off).map(|&member| (item, member)));
             }
+            gone = cut_off;
         }
-        if suspects != self.suspects {
-            self.suspects = suspects;
+        self.suspect(suspects, gone);
+    }
+
+    fn suspect(&mut self, suspects: HashSet<(u32, u32)>, cut_off: HashSet<u32>) {
+        if suspects != self.suspects || cut_off != self.cut_off {
+            (self.suspects, self.cut_off) = (suspects, cut_off);
             self.changed();
         }
     }
@@ -275,7 +279,7 @@ impl State {
     pub(crate) fn settle(&mut self) {
         self.items.order();
         if std::mem::take(&mut self.stale) {
-            self.members.settle(self.items.slots, self.items.widest());
+            self.members.settle(self.items.slots, self.items.widest(), &self.cut_off);
         }
     }
 

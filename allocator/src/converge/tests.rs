@@ -1,5 +1,7 @@
 //! One item's next step, case by case.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::state::{MemberSpec, Stamp};
 
@@ -92,7 +94,7 @@ fn the_fullest_goes_first() {
     state.remove_member("zone", "c");
     assert_eq!(told(&state, FirstPrimary::FirstInOrder), "+e(4) -c(2) -b(1)");
     state.put_member("zone", "d", MemberSpec { limit: 0, exiting: false }, Stamp::default());
-    state.members.settle(2, 2);
+    state.members.settle(2, 2, &HashSet::new());
     let number = state.items.find("item").expect("the item");
     state.items.get_mut(number).desired.len = 0;
     assert_eq!(told(&state, FirstPrimary::FirstInOrder), "-d(3) -c(2)");

@@ -104,3 +104,19 @@ fn suspects_get_nothing_of_the_items_that_they_are_suspected_for() {
     assert_eq!(desired.len(), 3);
     assert!(!desired.contains(&("a", "m000")) && !desired.contains(&("b", "m001")), "{desired:?}");
 }
+
+#[test]
+fn who_is_cut_off_is_treated_as_if_its_key_were_gone() {
+    let mut state = cluster(5, 1_000);
+    let reports = ["m000", "m002", "m003", "m004"].map(|by| (("b", "m001"), by));
+    let zone = |suffix: &str| ["a", "b", "c", "a", "b"][usize::from(suffix.as_bytes()[3] - b'0')];
+    state.set_reports(reports.map(|(member, by)| (member, (zone(by), by), true)));
+    state.solve();
+    let moved_to = state.solution.members.clone();
+    assert!(!moved_to.contains(&state.members.number("b", "m001")), "it is given something");
+    settle(&mut state);
+    state.remove_member("b", "m001");
+    state.set_reports([]);
+    state.solve();
+    assert!(state.solution.members == moved_to, "something else moves when it is gone");
+}
