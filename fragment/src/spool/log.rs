@@ -63,6 +63,8 @@ pub struct SpoolLog {
     staging: Staging,
     changes: Vec<(SpoolId, Change)>,
     undo: Vec<(SpoolId, Undo)>,
+    /// Spools that turns had begun which were not written, with content files that are to go.
+    refused: Vec<(SpoolId, Arc<Content>)>,
     /// What the current turn took out of the lists of spools to carry.
     carried: Vec<(u64, SpoolId)>,
     last_turn_bytes: u64,
@@ -176,6 +178,7 @@ impl SpoolLog {
             staging: Staging::default(),
             changes: Vec::new(),
             undo: Vec::new(),
+            refused: Vec::new(),
             carried: Vec::new(),
             last_turn_bytes: 0,
             durable: Vec::new(),
@@ -347,6 +350,7 @@ impl SpoolLog {
                 return Err(Error::disk("cut back", path(self))(error));
             }
             current.torn = false;
+            self.discard_refused();
         }
         let full = self.current.as_ref().is_none_or(|own| own.length >= self.volume.layout().segment_bytes);
         if full {

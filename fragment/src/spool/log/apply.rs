@@ -113,7 +113,7 @@ impl SpoolLog {
                     if let Some(spool) = self.spools.remove(&id)
                         && spool.content.has_file()
                     {
-                        self.volume.discard_content(id, spool.content);
+                        self.refused.push((id, spool.content));
                     }
                 }
                 Undo::Changed(state) => {
@@ -126,6 +126,18 @@ impl SpoolLog {
         }
         self.requeue();
         self.staging.clear();
+        self.discard_refused();
+    }
+
+    /// Gives up the content files of spools that were refused. As long as their frames may lie in the segment a process that dies finds
+    /// them, and would take content that is not there for damage.
+    pub(super) fn discard_refused(&mut self) {
+        if self.current.as_ref().is_some_and(|current| current.torn) {
+            return;
+        }
+        for (id, content) in self.refused.drain(..) {
+            self.volume.discard_content(id, content);
+        }
     }
 
     /// Gives up the oldest segments that nothing pins.

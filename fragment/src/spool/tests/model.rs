@@ -407,8 +407,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The frames of a refused turn lie in the segment as long as that cannot be cut back, and a process that dies then finds them. What they
+/// name is still there: otherwise bytes that nobody wrote would count as damaged.
+#[test]
+fn what_cannot_be_cut_back_keeps_its_content_files() {
+    let mut world = World::new(1);
+    let fate = Fate::Fails { after: 2, torn: true, truncate: true };
+    let commit = |journal| (journal, Op::Commit { length: 2048, registers: 0 });
+    for step in [Step::Turn(vec![commit(0), commit(2)], fate), Step::Sweep, Step::Kill { cores: 2 }] {
+        world.step(&step);
+    }
+    // Where it was cut back they go.
+    let fate = Fate::Fails { after: 2, torn: true, truncate: false };
+    let before = world.disk.paths().len();
+    for step in [Step::Turn(vec![commit(1), commit(3)], fate), Step::Sweep] {
+        world.step(&step);
+    }
+    assert!(world.disk.paths().len() <= before + 1, "a segment, and no content file");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_holds_what_was_written_to_it(
