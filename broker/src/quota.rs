@@ -18,6 +18,7 @@ use courant_proto::route::Route;
 use courant_proto::spec::JournalSpec;
 use courant_proto::status::Status as Refusal;
 use courant_proto::time::Timestamp;
+use parking_lot::Mutex;
 use tonic::Status;
 
 use crate::core::command::Outcome;
@@ -70,6 +71,8 @@ struct Inner {
     cores: Box<[Held]>,
     /// Peers were told that it is spent.
     is_told: AtomicBool,
+    /// Who tells them: one at a time, so that the last word is the last one said.
+    telling: Mutex<()>,
     refused: AtomicU64,
 }
 
@@ -89,6 +92,7 @@ impl Quota {
             limit,
             cores: (0..cores).map(|_| Held::default()).collect(),
             is_told: AtomicBool::new(false),
+            telling: Mutex::new(()),
             refused: AtomicU64::new(0),
         }))
     }
@@ -100,7 +104,7 @@ impl Quota {
 
     /// Bytes that no store is known to have.
     pub(crate) fn held(&self) -> u64 {
-        self.0.cores.iter().map(|core| core.bytes.load(Ordering::Relaxed)).sum()
+        self.0.cores.iter().map(|core| core.bytes.load(Ordering::SeqCst)).sum()
     }
 
     /// How far it is used.
@@ -127,22 +131,37 @@ impl Quota {
 
     /// A core holds so much by now. Peers are told when there is no room any more, and when there is again.
     pub(crate) fn hold(&self, core: usize, bytes: u64, peers: &Peers) {
-        let before = self.0.cores[core].bytes.swap(bytes, Ordering::Relaxed);
-        if before == bytes || self.0.limit == 0 {
+        self.hold_and_tell(core, bytes, |has_room| peers.tell_room(has_room));
+    }
+
+    /// The same; `tell` says whether there is room.
+    fn hold_and_tell(&self, core: usize, bytes: u64, tell: impl Fn(bool)) {
+        // Cores do so at the same time. What they hold and what peers were told are written before the other is read, in one order for all: of
+        // two cores that change it, the later one sees both changes; and one that tells looks again after it noted what it tells.
+        let before = self.0.cores[core].bytes.swap(bytes, Ordering::SeqCst);
+        if before == bytes || self.0.limit == 0 || self.to_tell().is_none() {
             return;
         }
-        let held = self.held();
-        let is_told = self.0.is_told.load(Ordering::Relaxed);
-        let tell = match used(held, self.0.limit) {
+        let _one_at_a_time = self.0.telling.lock();
+        while let Some(is_spent) = self.to_tell() {
+            self.0.is_told.store(is_spent, Ordering::SeqCst);
+            let (held, limit) = (self.held(), self.0.limit);
+            let quota = if is_spent { "is used up" } else { "has room again" };
+            tracing::warn!(held, limit, "the quota of this broker's spools {quota}");
+            tell(!is_spent);
+        }
+    }
+
+    /// Whether it is spent, if peers were told otherwise.
+    fn to_tell(&self) -> Option<bool> {
+        let (held, limit) = (self.held(), self.0.limit);
+        let is_told = self.0.is_told.load(Ordering::SeqCst);
+        let is_spent = match used(held, limit) {
             Use::Spent => true,
             // Not at the first byte that is free: each change is a write to the registry.
-            Use::Free | Use::Nearly => is_told && held > self.0.limit - self.0.limit / ROOM,
+            Use::Free | Use::Nearly => is_told && held > limit - limit / ROOM,
         };
-        if tell != is_told && self.0.is_told.swap(tell, Ordering::Relaxed) != tell {
-            let (limit, quota) = (self.0.limit, if tell { "is used up" } else { "has room again" });
-            tracing::warn!(held, limit, "the quota of this broker's spools {quota}");
-            peers.tell_room(!tell);
-        }
+        (is_spent != is_told).then_some(is_spent)
     }
 
     /// When the oldest content of a core was appended.

@@ -84,6 +84,19 @@ pub(crate) async fn receive(requests: &mut AppendRequests, terms: Terms<'_>) -> 
     received.map(|(content, length, sum)| Received { content, length, sum, total_chunks, delayed_chunks })
 }
 
+/// The first message with content, or the intent to commit, where it depends on that whether anything is received at all. It comes in time
+/// by the same least rate; without one it is waited for as long as the client lives, and who asks has to have an end of its own.
+pub(crate) async fn first(
+    requests: &mut AppendRequests,
+    rates: Rates,
+    clock: &dyn Clock,
+) -> Result<Option<wire::AppendRequest>, Status> {
+    // Nothing is paid for yet, so the journal's bucket is not asked.
+    let mut flow = Flow::begin(Rates { greatest: 0, ..rates }, clock.now());
+    let tick = |flow: &mut Flow| flow.tick(clock.now(), &mut None);
+    next_message(requests, &mut flow, tick, &mut None).await
+}
+
 #[derive(Default)]
 struct Receiver {
     content: Gathering,
@@ -100,7 +113,8 @@ impl Receiver {
         let mut ticks = None;
         let mut intent = false;
         loop {
-            let next = next_message(requests, flow, terms, &mut ticks).await?;
+            let tick = |flow: &mut Flow| terms.paying(flow, Flow::tick);
+            let next = next_message(requests, flow, tick, &mut ticks).await?;
             let Some(request) = next else {
                 if intent {
                     return Ok(self.finish());
@@ -147,7 +161,7 @@ impl Receiver {
 async fn next_message(
     requests: &mut AppendRequests,
     flow: &mut Flow,
-    terms: &Terms<'_>,
+    mut ticked: impl FnMut(&mut Flow) -> Result<bool, Underflow>,
     ticks: &mut Option<Interval>,
 ) -> Result<Option<wire::AppendRequest>, Status> {
     loop {
@@ -155,7 +169,7 @@ async fn next_message(
             biased;
             message = requests.next() => return message.transpose().map_err(from_client),
             () = tick(ticks) => {
-                terms.paying(flow, Flow::tick).map_err(|Underflow| broken(Underflow::TEXT))?;
+                ticked(flow).map_err(|Underflow| broken(Underflow::TEXT))?;
             }
         }
     }

@@ -9,7 +9,7 @@ use courant_proto::name::{JournalName, RequestName};
 use courant_proto::offset::Offset;
 use courant_proto::selector::LabelSelector;
 use courant_proto::service::AppendRequests;
-use courant_proto::spec::{Suspend, SuspendLevel};
+use courant_proto::spec::{JournalSpec, Suspend, SuspendLevel};
 use courant_proto::status::Status;
 use courant_proto::validate::Validate;
 use courant_proto::wire;
@@ -42,7 +42,11 @@ pub(crate) async fn append(
     shared: Arc<Shared>,
     mut requests: AppendRequests,
 ) -> Result<wire::AppendResponse, tonic::Status> {
-    let first = match requests.next().await {
+    let first = tokio::select! {
+        first = requests.next() => first,
+        () = shared.closing.cancelled() => return Err(stopping()),
+    };
+    let first = match first {
         Some(first) => first?,
         None => return Err(receive::broken("unexpected EOF")),
     };
@@ -115,20 +119,20 @@ pub(crate) async fn append(
             )
         {
             // Nothing of it is received, unless it asks for registers or suspension alone.
-            let next = requests.next().await;
-            if matches!(&next, Some(Ok(request)) if !request.content.is_empty()) {
+            let rates = rates(&shared, &spec);
+            let next = tokio::select! {
+                next = receive::first(&mut requests, rates, &*shared.clock) => next?,
+                () = shared.closing.cancelled() => return Err(stopping()),
+            };
+            if next.as_ref().is_some_and(|request| !request.content.is_empty()) {
                 shared.quota.count_refused(1);
                 return refused_with(refused.outcome(), &located);
             }
-            requests = stream::iter(next).chain(requests).boxed();
+            requests = stream::iter(next.map(Ok)).chain(requests).boxed();
         }
         if received.is_none() {
             let terms = Terms {
-                rates: Rates::of(
-                    spec.max_append_rate.map_or(0, |rate| i64::try_from(rate).unwrap_or(i64::MAX)),
-                    shared.config.max_append_rate,
-                    shared.config.min_append_rate,
-                ),
+                rates: rates(&shared, &spec),
                 largest: shared.config.max_append_bytes,
                 bucket: &replica.bucket,
                 budget: &shared.budget,
@@ -194,6 +198,19 @@ pub(crate) async fn append(
         "journal {} keeps moving or changing its suspension; nothing was committed, try again",
         name.name
     )))
+}
+
+fn stopping() -> tonic::Status {
+    tonic::Status::unavailable("the broker is stopping; nothing was committed, try again elsewhere")
+}
+
+/// How fast an append to a journal may come in, and how slow it may be.
+fn rates(shared: &Shared, spec: &JournalSpec) -> Rates {
+    Rates::of(
+        spec.max_append_rate.map_or(0, |rate| i64::try_from(rate).unwrap_or(i64::MAX)),
+        shared.config.max_append_rate,
+        shared.config.min_append_rate,
+    )
 }
 
 fn silent(target: &Target) -> tonic::Status {
