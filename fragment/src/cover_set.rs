@@ -184,11 +184,6 @@ impl<T: Span> CoverSet<T> {
         }
         true
     }
-
-    /// Removes what another set covers.
-    pub fn subtract<U: Span>(&mut self, other: &CoverSet<U>) {
-        self.spans.retain(|span| !other.covers(span));
-    }
 }
 
 impl<T: Span> FromIterator<T> for CoverSet<T> {

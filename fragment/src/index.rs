@@ -20,7 +20,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,7 @@ impl<C> Index<C> {
                 head: Offset::ZERO,
                 tail: Tail::default(),
                 listings: 0,
+                listed_at: None,
                 closed: false,
             }),
             changed: Notify::new(),
@@ -159,8 +160,8 @@ impl<C> Index<C> {
         state.local.shrink();
     }
 
-    /// Takes over a complete listing of all stores, that began at `listed_at`, and drops local content that
-    /// it covers.
+    /// Takes over a complete listing of all stores, that began at `listed_at`. Local content stays until it is [persisted](Self::persisted),
+    /// whatever a listing shows over its offsets: of an object nothing is known but its name.
     ///
     /// A listing that failed, or ended early, must not come here.
     pub fn replace_remote(&self, listing: Vec<Fragment>, listed_at: Timestamp) {
@@ -178,12 +179,13 @@ impl<C> Index<C> {
         let mut remote: CoverSet<Remote> = sound.map(Remote::listed).collect();
         remote.shrink();
         let mut state = self.state.lock();
-        for new in std::mem::take(&mut state.doubted) {
-            if new.is_damaged(listed_at) && !known.contains_key(&new.fragment) {
-                remote.retain(|remote| remote.fragment != new.fragment);
-                doubted.push(new);
-            }
+        let mut new = std::mem::take(&mut state.doubted);
+        new.retain(|new| new.is_damaged(listed_at) && !known.contains_key(&new.fragment));
+        let without: HashSet<&Fragment> = new.iter().map(|new| &new.fragment).collect();
+        if !without.is_empty() {
+            remote.retain(|remote| !without.contains(&remote.fragment));
         }
+        doubted.append(&mut new);
         state.doubted = doubted;
         let before = std::mem::replace(&mut state.remote, remote);
         for own in before.as_slice() {
@@ -192,11 +194,10 @@ impl<C> Index<C> {
                 state.remote.add(own.clone());
             }
         }
-        let State { local, remote, head, listings, .. } = &mut *state;
-        local.subtract(remote);
-        local.shrink();
+        let State { local, remote, head, listings, listed_at: last, .. } = &mut *state;
         *head = (*head).max(query::end_of(local, remote).unwrap_or_default());
         *listings += 1;
+        *last = (*last).max(Some(listed_at));
         drop(state);
         self.changed.notify_waiters();
         // What the listing replaced is freed here, where nobody waits for the lock.
@@ -229,8 +230,9 @@ impl<C> Index<C> {
     /// Drops stored fragments that never were part of the journal, and takes the write head back to `head`, or to the end of what
     /// is left.
     pub fn set_aside(&self, fragments: &[Fragment], head: Offset) {
+        let aside: HashSet<&Fragment> = fragments.iter().collect();
         let mut state = self.state.lock();
-        state.remote.retain(|remote| !fragments.contains(&remote.fragment));
+        state.remote.retain(|remote| !aside.contains(&remote.fragment));
         let end = query::end_of(&state.local, &state.remote).unwrap_or_default();
         state.head = end.max(head);
         drop(state);
@@ -319,6 +321,12 @@ impl<C> Index<C> {
         self.state.lock().listings
     }
 
+    /// When the newest listing that was taken over began.
+    #[must_use]
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.state.lock().listed_at
+    }
+
     /// Waits for the first listing of the stores. False: the journal was closed before.
     pub async fn refreshed(&self) -> bool {
         loop {
@@ -337,8 +345,8 @@ impl<C> Index<C> {
     #[must_use]
     pub fn page(&self, request: &PageRequest) -> Page<Listed> {
         let state = self.state.lock();
-        let remote = state.all_remote();
-        let fragments = listing::union(&state.local, &remote, request.from);
+        let doubted = listing::uncovered(&state.doubted, &state.remote);
+        let fragments = listing::all(&state.local, &state.remote, &doubted, request.from);
         let page = listing::page(fragments, request, Found::mod_time);
         let listed = |found: Found<_, _>| Listed {
             first_append: found.first_append(),
@@ -352,13 +360,7 @@ impl<C> Index<C> {
     #[must_use]
     pub fn summary(&self) -> Summary {
         let state = self.state.lock();
-        let remote = state.all_remote();
-        let last = listing::last(&state.local, &remote);
-        Summary {
-            begin: query::begin_of(&state.local, &remote).unwrap_or_default(),
-            end: last.as_ref().map(Span::end).unwrap_or_default(),
-            mod_time: last.as_ref().map_or(0, Found::mod_time),
-        }
+        listing::summary(&state.local, &state.remote, &state.doubted)
     }
 
     /// Bytes and spools which no store has yet.

@@ -3,7 +3,8 @@
 //! Content of a journal is listed in two sets, and a read sees their union: what the stores hold, and what
 //! lies only here. The rules are those of the protocol's brokers:
 //!
-//! - of the fragments over an offset, the one that reaches furthest answers;
+//! - of the fragments over an offset, the one that reaches furthest answers; one that lies only here goes before those that stores are said
+//!   to hold, until this broker has verified that they do;
 //! - where there is none, the next one after it does, if it is stored, and is either the first of the journal
 //!   (what was before it was pruned) or older than six hours (what was before it is lost, and not just still
 //!   on its way);
@@ -147,14 +148,15 @@ pub fn resolve<'a, L: Span, R: Stored>(
     loop {
         let found =
             longest_overlap(held.local, held.remote, offset).or_else(|| doubted_over(held.doubted, offset));
-        let found = match found {
-            Some(found) => Some(found),
-            None => jump(held, offset, now).inspect(|target| {
-                let begin = gap.map_or(offset, |gap| gap.begin);
-                gap = Some(Gap { begin, end: target.begin() });
-                offset = target.begin();
-            }),
-        };
+        if found.is_none()
+            && let Some(target) = jump(held, offset, now)
+        {
+            let begin = gap.map_or(offset, |gap| gap.begin);
+            gap = Some(Gap { begin, end: target });
+            // Where it leads to, another may answer.
+            offset = target;
+            continue;
+        }
         match found {
             Some(Found::Remote(fragment)) if fragment.mod_time() < query.begin_mod_time => {
                 offset = fragment.end();
@@ -164,25 +166,16 @@ pub fn resolve<'a, L: Span, R: Stored>(
     }
 }
 
-/// The span over the offset that reaches furthest; of two that reach as far, the longer one; of two that are
-/// equal, the local one.
+/// The span over the offset that reaches furthest, of those that lie here if any does: only their content is known to be what it should.
 fn longest_overlap<'a, L: Span, R: Span>(
     local: &'a CoverSet<L>,
     remote: &'a CoverSet<R>,
     offset: Offset,
 ) -> Option<Found<&'a L, &'a R>> {
-    let local = local.longest_overlap(offset).ok().map(|index| &local.as_slice()[index]);
-    let remote = remote.longest_overlap(offset).ok().map(|index| &remote.as_slice()[index]);
-    match (local, remote) {
-        (Some(local), Some(remote)) => {
-            let further = remote.end() > local.end();
-            let longer = remote.end() == local.end() && remote.begin() < local.begin();
-            Some(if further || longer { Found::Remote(remote) } else { Found::Local(local) })
-        }
-        (Some(local), None) => Some(Found::Local(local)),
-        (None, Some(remote)) => Some(Found::Remote(remote)),
-        (None, None) => None,
+    if let Ok(index) = local.longest_overlap(offset) {
+        return Some(Found::Local(&local.as_slice()[index]));
     }
+    remote.longest_overlap(offset).ok().map(|index| Found::Remote(&remote.as_slice()[index]))
 }
 
 /// The doubted fragment over the offset that reaches furthest.
@@ -190,12 +183,8 @@ fn doubted_over<L, R: Stored>(doubted: &[R], offset: Offset) -> Option<Found<&L,
     doubted.iter().filter(|span| span.contains(offset)).max_by_key(|span| span.end()).map(Found::Remote)
 }
 
-/// The stored fragment that a read over a hole is moved to, if it may be.
-fn jump<'a, L: Span, R: Stored>(
-    held: &Held<'a, L, R>,
-    offset: Offset,
-    now: Timestamp,
-) -> Option<Found<&'a L, &'a R>> {
+/// The begin of the stored fragment that a read over a hole is moved to, if it may be.
+fn jump<L: Span, R: Stored>(held: &Held<'_, L, R>, offset: Offset, now: Timestamp) -> Option<Offset> {
     let (local, remote, doubted) = (held.local, held.remote, held.doubted);
     let sound = remote.as_slice().get(remote.after(offset));
     let next =
@@ -210,5 +199,5 @@ fn jump<'a, L: Span, R: Stored>(
     let is_first = begin_of(local, remote).is_none_or(|begin| begin > offset)
         && doubted.iter().all(|span| span.begin() > offset);
     let is_old = next.mod_time() < now.minus(HOLE_AGE).secs();
-    (is_first || is_old).then_some(Found::Remote(next))
+    (is_first || is_old).then(|| next.begin())
 }

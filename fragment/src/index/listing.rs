@@ -1,11 +1,13 @@
 //! Pure: the fragments of a journal, in order and a page at a time, and their summary.
 
+use std::cmp::Ordering;
+
 use courant_proto::fragment::Fragment;
 use courant_proto::offset::Offset;
 use courant_proto::time::Timestamp;
 
 use crate::cover_set::{CoverSet, Span};
-use crate::query::Found;
+use crate::query::{self, Found, Stored};
 
 /// Which fragments to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,55 +52,77 @@ pub struct Summary {
     pub mod_time: i64,
 }
 
-/// Both sets as one, in order, each fragment that lies inside another one left out.
-pub(super) fn union<'a, L: Span, R: Span>(
+/// The doubted fragments that nothing sound covers. They are shown like others.
+pub(super) fn uncovered<'a, R: Span>(doubted: &'a [R], remote: &CoverSet<R>) -> CoverSet<&'a R> {
+    doubted.iter().filter(|doubted| !remote.covers(doubted)).collect()
+}
+
+/// All fragments as one set, in order from an offset on, each that lies inside another one left out. `doubted` are [`uncovered`]. Nothing
+/// is looked at but what the caller takes, and its neighbours.
+pub(super) fn all<'a, L: Span, R: Span>(
     local: &'a CoverSet<L>,
     remote: &'a CoverSet<R>,
+    doubted: &'a CoverSet<&'a R>,
     from: Offset,
 ) -> impl Iterator<Item = Found<&'a L, &'a R>> {
-    fn start<T: Span>(set: &CoverSet<T>, from: Offset) -> &[T] {
-        let spans = set.as_slice();
-        &spans[spans.partition_point(|span| span.begin() < from)..]
-    }
-    let (mut locals, mut remotes) = (start(local, from), start(remote, from));
-    std::iter::from_fn(move || {
-        loop {
-            let take_local = match (locals.first(), remotes.first()) {
-                (None, None) => return None,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some(local), Some(remote)) => local.begin() <= remote.begin(),
-            };
-            if take_local {
-                let (next, rest) = locals.split_first()?;
-                locals = rest;
-                if !is_inside(next, remote, |end| end > next.end()) {
-                    return Some(Found::Local(next));
-                }
-            } else {
-                let (next, rest) = remotes.split_first()?;
-                remotes = rest;
-                if !is_inside(next, local, |_| true) {
-                    return Some(Found::Remote(next));
-                }
-            }
+    // No doubted one lies inside a sound one.
+    let stored = merged(start(doubted, from).iter().copied(), start(remote, from).iter());
+    let stored = stored.filter_map(move |stored| match stored {
+        Found::Local(doubted) => Some(doubted),
+        Found::Remote(sound) => (!is_inside(sound, doubted, |_| true)).then_some(sound),
+    });
+    let all = merged(start(local, from).iter(), stored);
+    all.filter(move |one| match one {
+        Found::Local(one) => {
+            !is_inside(one, remote, |end| end > one.end()) && !is_inside(one, doubted, |end| end > one.end())
         }
+        Found::Remote(one) => !is_inside(one, local, |_| true),
     })
 }
 
-/// The fragment with the greatest end; of two, the longer one; of two that are equal, the local one.
-pub(super) fn last<'a, L: Span, R: Span>(
-    local: &'a CoverSet<L>,
-    remote: &'a CoverSet<R>,
-) -> Option<Found<&'a L, &'a R>> {
-    match (local.last(), remote.last()) {
-        (Some(local), Some(remote)) => {
-            let order = remote.end().cmp(&local.end()).then(local.begin().cmp(&remote.begin()));
-            Some(if order.is_gt() { Found::Remote(remote) } else { Found::Local(local) })
-        }
-        (Some(local), None) => Some(Found::Local(local)),
-        (None, remote) => remote.map(Found::Remote),
-    }
+/// Those of a set that begin at an offset or above.
+fn start<T: Span>(set: &CoverSet<T>, from: Offset) -> &[T] {
+    let spans = set.as_slice();
+    &spans[spans.partition_point(|span| span.begin() < from)..]
+}
+
+/// Two that are in order, as one; of two with one begin that of the first comes first.
+fn merged<L: Span, R: Span>(
+    first: impl Iterator<Item = L>,
+    second: impl Iterator<Item = R>,
+) -> impl Iterator<Item = Found<L, R>> {
+    let (mut first, mut second) = (first.peekable(), second.peekable());
+    std::iter::from_fn(move || {
+        let take_first = match (first.peek(), second.peek()) {
+            (Some(one), Some(other)) => one.begin() <= other.begin(),
+            (one, _) => one.is_some(),
+        };
+        if take_first { first.next().map(Found::Local) } else { second.next().map(Found::Remote) }
+    })
+}
+
+/// A journal in three numbers. It costs a few searches, and as many for each that is doubted.
+pub(super) fn summary<L: Span, R: Stored>(
+    local: &CoverSet<L>,
+    remote: &CoverSet<R>,
+    doubted: &[R],
+) -> Summary {
+    let stored = doubted.iter().filter(|doubted| !remote.covers(doubted)).chain(remote.last());
+    let stored = stored.max_by(|one, other| reach(one, other));
+    let begins = doubted.iter().map(Span::begin).chain(query::begin_of(local, remote));
+    // Of two that are equal the local one.
+    let (end, mod_time) = match (local.last(), stored) {
+        (Some(local), Some(stored)) if reach(stored, local).is_gt() => (stored.end(), stored.mod_time()),
+        (Some(local), _) => (local.end(), 0),
+        (None, Some(stored)) => (stored.end(), stored.mod_time()),
+        (None, None) => return Summary::default(),
+    };
+    Summary { begin: begins.min().unwrap_or_default(), end, mod_time }
+}
+
+/// Which of two has the greater end; of two with one end, which is longer.
+fn reach(one: &impl Span, other: &impl Span) -> Ordering {
+    one.end().cmp(&other.end()).then(other.begin().cmp(&one.begin()))
 }
 
 /// Whether a span lies inside one of a set. Of two of equal extent one has to stay, and `equal_begin` is

@@ -1,6 +1,5 @@
 //! Pure: what an index holds, for as long as its lock is held.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,8 @@ pub(super) struct State<C> {
     pub(super) tail: Tail,
     /// How many listings were taken over.
     pub(super) listings: u64,
+    /// When the newest of them began.
+    pub(super) listed_at: Option<Timestamp>,
     pub(super) closed: bool,
 }
 
@@ -105,20 +106,6 @@ impl Stored for Remote {
 }
 
 impl<C> State<C> {
-    /// What the stores hold, the doubted included where nothing sound covers them.
-    pub(super) fn all_remote(&self) -> Cow<'_, CoverSet<Remote>> {
-        if self.doubted.is_empty() {
-            return Cow::Borrowed(&self.remote);
-        }
-        let mut all = self.remote.clone();
-        for doubted in &self.doubted {
-            if !all.covers(doubted) {
-                all.add(doubted.clone());
-            }
-        }
-        Cow::Owned(all)
-    }
-
     pub(super) fn put_local(&mut self, extent: LocalExtent<C>) {
         let LocalExtent { spool, begin, end, digest, codec, first_append, content } = extent;
         let local = Local { begin, end, spool, codec, first_append, sum: Sum::Running(digest), content };

@@ -107,19 +107,22 @@ fn stored_content_then_local_content() {
 }
 
 #[test]
-fn a_listing_replaces_local_content_that_it_covers_also_when_that_was_larger() {
+fn local_content_answers_until_it_is_known_to_be_stored_whatever_is_listed() {
     let index = index();
     index.committed(extent(1, 100, 300), &[]);
-    index.replace_remote(vec![stored(50, 200, 5)], now());
-    check(&index, 150, (150, 300, Some((100, 300, false))));
-    // Two stored fragments that touch cover it together.
-    index.replace_remote(vec![stored(50, 200, 5), stored(200, 300, 5)], now());
-    check(&index, 150, (150, 300, Some((50, 200, true))));
+    index.completed(spool(1), ContentSum::ZERO);
+    // The same extent, a longer one, and two that cover it together: nobody here has seen what they hold.
+    for listed in
+        [vec![stored(100, 300, 5)], vec![stored(50, 350, 5)], vec![stored(50, 200, 5), stored(200, 300, 5)]]
+    {
+        index.replace_remote(listed, now());
+        check(&index, 150, (150, index.write_head().get(), Some((100, 300, false))));
+        assert_eq!(index.unstored(), Unstored { spools: 1, bytes: 200 });
+    }
+    check(&index, 60, (60, 350, Some((50, 200, true))));
+    index.persisted(spool(1), stored(100, 300, 5));
+    check(&index, 250, (250, 350, Some((100, 300, true))));
     assert_eq!(index.unstored(), Unstored::default());
-    // With a hole of one byte they would not.
-    index.committed(extent(2, 300, 400), &[]);
-    index.replace_remote(vec![stored(300, 350, 5), stored(351, 400, 5)], now());
-    assert_eq!(index.unstored(), Unstored { spools: 1, bytes: 100 });
 }
 
 #[test]
@@ -420,9 +423,6 @@ impl Naive {
     }
 
     fn listed(&mut self, listing: &[(i64, i64)]) {
-        self.local.retain(|(begin, end)| {
-            (*begin..*end).any(|byte| !listing.iter().any(|span| span.0 <= byte && byte < span.1))
-        });
         self.total.clear();
         for (begin, end) in listing {
             self.add((*begin, *end, true));
@@ -485,10 +485,13 @@ proptest! {
                 .collect();
             prop_assert_eq!(&listed, &naive.sorted());
             for offset in 0..end.min(150) {
-                let best = listed.iter().filter(|span| span.0 <= offset && offset < span.1).max_by_key(|span| span.1);
+                let over = |span: &&(i64, i64, bool)| span.0 <= offset && offset < span.1;
+                let here = naive.local.iter().map(|(begin, end)| (*begin, *end, false));
+                let best = here.filter(|span| over(&span)).max_by_key(|span| span.1)
+                    .or_else(|| listed.iter().filter(over).max_by_key(|span| span.1).copied());
                 let answer = shown(&read(&index, offset));
                 if let Some(best) = best {
-                    prop_assert_eq!((answer.0, answer.2), (offset, Some(*best)));
+                    prop_assert_eq!((answer.0, answer.2), (offset, Some(best)));
                 }
             }
         }
@@ -557,4 +560,63 @@ fn a_damaged_object_gives_way_to_what_it_hid() {
     index.doubt(&mended, Doubt::Missing, now());
     index.replace_remote(vec![], now());
     assert_eq!(shown(&read(&index, 60)), (60, 100, None), "it is gone, and its offsets are not");
+}
+
+/// A span that counts how often anybody asks where it lies.
+#[derive(Debug, PartialEq, Eq)]
+struct Counted<'a>(i64, &'a std::cell::Cell<usize>);
+
+impl Counted<'_> {
+    fn count(&self) -> i64 {
+        self.1.set(self.1.get() + 1);
+        self.0
+    }
+}
+
+impl crate::cover_set::Span for Counted<'_> {
+    fn begin(&self) -> Offset {
+        at(self.count())
+    }
+
+    fn end(&self) -> Offset {
+        at(self.count() + 10)
+    }
+}
+
+impl crate::query::Stored for Counted<'_> {
+    fn mod_time(&self) -> i64 {
+        5
+    }
+}
+
+#[test]
+fn damage_makes_no_summary_and_no_page_look_at_all_fragments() {
+    const FRAGMENTS: i64 = 100_000;
+    let asked = std::cell::Cell::new(0);
+    let (local, remote) =
+        (CoverSet::<Counted<'_>>::new(), (0..FRAGMENTS).map(|number| Counted(number * 10, &asked)).collect());
+    let doubted =
+        [Counted(FRAGMENTS * 10, &asked), Counted(55, &asked), Counted(FRAGMENTS * 10 + 10, &asked)];
+    asked.set(0);
+    let summary = listing::summary(&local, &remote, &doubted);
+    assert_eq!((summary.begin, summary.end), (at(0), at(FRAGMENTS * 10 + 20)));
+    assert!(asked.get() < 500, "{}", asked.get());
+    asked.set(0);
+    let uncovered = listing::uncovered(&doubted, &remote);
+    let from = at(FRAGMENTS * 10 - 20);
+    let all = listing::all(&local, &remote, &uncovered, from).map(|found| found.begin().get());
+    assert_eq!(all.take(3).collect::<Vec<_>>(), [FRAGMENTS * 10 - 20, FRAGMENTS * 10 - 10, FRAGMENTS * 10]);
+    assert!(asked.get() < 1000, "{}", asked.get());
+}
+
+/// Each looked for among all others it would not end within the hour.
+#[test]
+fn many_fragments_are_set_aside_at_once() {
+    const FRAGMENTS: i64 = 100_000;
+    let index = index();
+    let all: Vec<Fragment> = (0..FRAGMENTS).map(|number| stored(number * 10, number * 10 + 10, 5)).collect();
+    index.replace_remote(all.clone(), now());
+    let (kept, aside) = all.split_at(FRAGMENTS as usize / 2);
+    index.set_aside(aside, at(FRAGMENTS * 5));
+    assert_eq!((index.stored().len(), index.write_head()), (kept.len(), at(FRAGMENTS * 5)));
 }

@@ -107,8 +107,10 @@ fn content_and_the_head() {
 fn what_reaches_furthest_answers() {
     let journal = Journal::new(&[(100, 180)], &[(100, 150, NOW), (140, 200, NOW)], NOW);
     journal.check(120, (120, Some((100, 180)), None));
-    journal.check(150, (150, Some((140, 200)), None));
-    // Of equal extents, the one at hand.
+    journal.check(180, (180, Some((140, 200)), None));
+    Journal::new(&[], &[(100, 150, NOW), (140, 200, NOW)], NOW).check(145, (145, Some((140, 200)), None));
+    // Before all of them the one at hand: what the others hold is not verified.
+    journal.check(150, (150, Some((100, 180)), None));
     let twice = Journal::new(&[(100, 150)], &[(100, 150, NOW)], NOW);
     assert_eq!(twice.resolve(&Query::at(at(120))).found, Some(Found::Local(&Local(100, 150))));
 }
@@ -184,7 +186,8 @@ proptest! {
         let covering = |byte: Offset| {
             let local = journal.local.as_slice().iter().map(Found::Local);
             let remote = journal.remote.as_slice().iter().map(Found::Remote);
-            local.chain(remote).filter(|span: &Found<&Local, &Remote>| span.contains(byte)).max_by_key(Span::end)
+            let over = |span: &Found<&Local, &Remote>| span.contains(byte);
+            local.filter(over).max_by_key(Span::end).or_else(|| remote.filter(over).max_by_key(Span::end))
         };
         match &answer.found {
             Some(found) => {
