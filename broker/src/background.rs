@@ -42,7 +42,7 @@ use crate::replica::Replica;
 use crate::replication::messages;
 use crate::replication::notes::RouteNotes;
 use crate::replication::sync::{self, Agreement};
-use crate::retention;
+use crate::retention::{self, Listing};
 
 /// Where a core sends work that may wait. Cloning shares it.
 #[derive(Clone)]
@@ -113,20 +113,38 @@ impl Background {
         );
     }
 
-    /// Removes what has outlived a journal's retention, if brokers are to enforce that; then its stores are listed again.
-    pub(crate) fn enforce_retention(&self, replica: &Replica, listed: &[Fragment], listed_at: Timestamp) {
-        let Some(limit) = retention::enforced(&replica.spec()) else { return };
-        let (stores, cores) = (Arc::clone(&self.stores), self.cores.clone());
-        let (journal, listed) = (replica.journal.clone(), listed.to_vec());
+    /// Removes what has outlived a journal's retention, if brokers are to enforce that and nobody is at it; then its stores are listed again.
+    pub(crate) fn enforce_retention(&self, replica: &Arc<Replica>, listing: impl FnOnce() -> Listing) {
+        if retention::enforced(&replica.spec()).is_none() {
+            return;
+        }
+        let Some(removing) = replica.begin_removing() else { return };
+        let (listing, background, replica) = (listing(), self.clone(), Arc::clone(replica));
         self.tasks.spawn_on(
             async move {
-                if retention::enforce(&stores, &journal, &listed, limit, listed_at).await > 0 {
+                let journal = &replica.journal;
+                let limit = || background.retention_of(&replica);
+                let removed = retention::enforce(&background.stores, journal, &listing, limit).await;
+                drop(removing);
+                if removed > 0 {
                     // A core that has stopped needs no listing.
-                    let _ = cores.send(&journal, Command::Refresh { journal: journal.clone() }).await;
+                    let refresh = Command::Refresh { journal: journal.clone() };
+                    let _ = background.cores.send(journal, refresh).await;
                 }
             },
             &self.runtime,
         );
+    }
+
+    /// The retention that this broker is to enforce at this moment, if it is: as the primary of this very journal.
+    fn retention_of(&self, replica: &Replica) -> Option<Duration> {
+        let is_served = !replica.index.is_closed() && self.place.is_held();
+        let space = self.mirror.snapshot();
+        let is_primary = space.bare_route(&replica.journal).primary_member() == Some(&self.me);
+        let item = space.item(&replica.journal)?;
+        (is_served && is_primary && item.create_revision == replica.create_revision)
+            .then(|| retention::enforced(&item.spec))
+            .flatten()
     }
 
     /// Tells of objects that contradict what this broker knows of a journal, and that nobody reads therefore.

@@ -27,6 +27,18 @@ pub(crate) struct Replica {
     stale: AtomicBool,
     /// When a reader had its stores listed last, in Unix milliseconds.
     looked: AtomicI64,
+    /// What has outlived its retention is being removed.
+    removing: Arc<AtomicBool>,
+}
+
+/// A run that removes fragments. Its end is when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Removing(Arc<AtomicBool>);
+
+impl Drop for Removing {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Replica {
@@ -44,6 +56,7 @@ impl Replica {
             spec: RwLock::new(spec),
             stale: AtomicBool::new(false),
             looked: AtomicI64::new(0),
+            removing: Arc::default(),
         }
     }
 
@@ -68,6 +81,12 @@ impl Replica {
         let (now, looked) = (now.millis(), self.looked.load(Ordering::Relaxed));
         let is_due = now.saturating_sub(looked) >= interval;
         is_due && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Begins to remove fragments. None: another run is under way, which may take longer than it is to the next listing.
+    pub(crate) fn begin_removing(&self) -> Option<Removing> {
+        let is_under_way = self.removing.swap(true, Ordering::AcqRel);
+        (!is_under_way).then(|| Removing(Arc::clone(&self.removing)))
     }
 
     pub(crate) fn set_spec(&self, spec: Arc<JournalSpec>) {
@@ -96,5 +115,22 @@ impl Replicas {
 
     pub(crate) fn len(&self) -> usize {
         self.by_journal.read().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal_space::fixture::{name, spec};
+
+    #[test]
+    fn one_run_removes_at_a_time() {
+        let journal = name("a/journal");
+        let index = Arc::new(Index::new(journal.clone(), 0));
+        let replica = Replica::new(journal, 1, Arc::new(spec("a/journal")), index);
+        let run = replica.begin_removing().expect("the first");
+        assert!(replica.begin_removing().is_none());
+        drop(run);
+        assert!(replica.begin_removing().is_some());
     }
 }

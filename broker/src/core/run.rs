@@ -32,7 +32,7 @@ use crate::listing;
 use crate::metrics::{self, Metrics};
 use crate::quota::Use;
 use crate::replica::Replica;
-use crate::retention;
+use crate::retention::{self, Listing};
 
 /// Commands taken from the mailbox at once: one turn's worth.
 const DRAINED: usize = 4_096;
@@ -314,7 +314,9 @@ impl Core {
             Ok(fragments) => {
                 let (believed, aside) = listing::believe(fragments, owned.standpoint(&self.log));
                 if owned.place.is_primary {
-                    self.background.enforce_retention(&owned.replica, &believed, listed_at);
+                    let end = owned.spool(&self.log).map(Spool::end);
+                    let listing = || Listing { fragments: believed.clone(), at: listed_at, end };
+                    self.background.enforce_retention(&owned.replica, listing);
                 }
                 owned.replica.index.replace_remote(believed, listed_at);
                 self.background.tell_of_contradictions(replica, &aside);

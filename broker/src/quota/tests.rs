@@ -36,7 +36,7 @@ fn the_last_word_of_two_cores_is_the_true_one() {
     std::thread::scope(|scope| {
         quota.hold_and_tell(1, 500, |has_room| {
             if !has_room {
-                let (done, is_done) = std::sync::mpsc::channel();
+                let (done, is_done) = std::sync::mpsc::sync_channel(1);
                 let (quota, told) = (&quota, &told);
                 scope.spawn(move || {
                     quota.hold_and_tell(0, 0, |has_room| told.lock().push(has_room));

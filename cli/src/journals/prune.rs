@@ -151,7 +151,7 @@ async fn planned(stores: &Stores, spec: &JournalSpec, names: &BTreeSet<JournalNa
     }
     pruned.stored = stored.len();
     pruned.stored_bytes = stored.iter().map(Fragment::length).sum();
-    let expired = retention::expired(&stored, retention, SystemClock.now());
+    let expired = retention::expired(&stored, None, retention, SystemClock.now());
     pruned.removed = expired.into_iter().map(Removed::of).collect();
     pruned
 }

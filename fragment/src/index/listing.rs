@@ -108,7 +108,7 @@ pub(super) fn summary<L: Span, R: Stored>(
     doubted: &[R],
 ) -> Summary {
     let stored = doubted.iter().filter(|doubted| !remote.covers(doubted)).chain(remote.last());
-    let stored = stored.max_by(|one, other| reach(one, other));
+    let stored = stored.max_by(reach);
     let begins = doubted.iter().map(Span::begin).chain(query::begin_of(local, remote));
     // Of two that are equal the local one.
     let (end, mod_time) = match (local.last(), stored) {
