@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use courant_fragment::index::{Answer, Hit, Source};
+use courant_fragment::index::{Answer, Doubt, Hit, Source};
 use courant_fragment::query::{Gap, Query};
 use courant_fragment::store::Stores;
 use courant_proto::fragment::Fragment;
 use courant_proto::offset::{Offset, ReadFrom};
 use courant_proto::status::Status;
+use courant_proto::time::Timestamp;
 use courant_proto::wire;
 use tokio::time::{sleep, timeout};
 
@@ -49,6 +50,8 @@ pub(super) struct Reading {
     is_all: bool,
     /// Where the stores were listed anew for want of an object that holds what it should.
     listed_for: Option<Offset>,
+    /// An object that was not there, and since when that is known.
+    missing: Option<(Fragment, Timestamp)>,
 }
 
 impl Reading {
@@ -71,6 +74,7 @@ impl Reading {
             ahead: VecDeque::new(),
             is_all: false,
             listed_for: None,
+            missing: None,
         }
     }
 
@@ -156,12 +160,12 @@ impl Reading {
                 let stored = stored.take();
                 self.serve = None;
                 let (Some(fragment), ReadFrom::At(offset)) = (stored, self.plan.from()) else {
-                    return Err(fault.status());
+                    return Err(fault.status(None, None));
                 };
                 if has_begun {
                     // What was sent of it may be wrong as well, and who has it must hear of that.
                     self.doubt(&fragment, &fault);
-                    return Err(fault.status());
+                    return Err(self.told(&fragment, fault));
                 }
                 self.instead(&fragment, offset, fault).await?;
                 Ok(None)
@@ -253,7 +257,7 @@ impl Reading {
         offset: Offset,
         fault: Fault,
     ) -> Result<(), tonic::Status> {
-        let index = &self.replica.index;
+        let index = Arc::clone(&self.replica.index);
         let listings = index.listings();
         let may_help = match &fault {
             // Somebody may have mended it, or put something beside it.
@@ -261,7 +265,7 @@ impl Reading {
             fault => self.doubt(fragment, fault),
         };
         if !may_help || self.listed_for == Some(offset) {
-            return Err(fault.status());
+            return Err(self.told(fragment, fault));
         }
         self.listed_for = Some(offset);
         tracing::warn!(
@@ -284,10 +288,20 @@ impl Reading {
     }
 
     /// Notes that an object is damaged or gone. False if something else is wrong.
-    fn doubt(&self, fragment: &Fragment, fault: &Fault) -> bool {
+    fn doubt(&mut self, fragment: &Fragment, fault: &Fault) -> bool {
         let Some(doubt) = fault.doubt() else { return false };
-        self.replica.index.doubt(fragment, doubt, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.replica.index.doubt(fragment, doubt, now);
+        if doubt == Doubt::Missing && self.missing.as_ref().is_none_or(|(known, _)| known != fragment) {
+            self.missing = Some((fragment.clone(), now));
+        }
         true
+    }
+
+    /// What the reader is told of a fragment that cannot be served.
+    fn told(&self, fragment: &Fragment, fault: Fault) -> tonic::Status {
+        let missing = self.missing.as_ref().filter(|(missing, _)| missing == fragment);
+        fault.status(missing.map(|(_, since)| *since), self.replica.index.listed_at())
     }
 
     /// Counts what the reader is told that it was moved over.

@@ -9,6 +9,7 @@ use courant_fragment::index::{Doubt, Source};
 use courant_fragment::spool::content::Content;
 use courant_fragment::store::{FragmentReader, StoreError};
 use courant_proto::offset::Offset;
+use courant_proto::time::Timestamp;
 use tonic::Status;
 
 use super::ahead::{Ahead, ReadAhead, Wanted};
@@ -63,12 +64,23 @@ impl Fault {
         }
     }
 
-    /// What a reader is told: try again, or data is lost and which object it is.
-    pub(crate) fn status(self) -> Status {
+    /// What a reader is told. Data is lost where an object does not hold what it should. One that was not there may have been removed
+    /// under the reader, by retention or by a rule of its bucket: it is worth another try, unless a listing that began since, at
+    /// `listed_at`, still shows it. `missing_since` is when it was found missing first.
+    pub(crate) fn status(self, missing_since: Option<Timestamp>, listed_at: Option<Timestamp>) -> Status {
         match self {
             Self::Here(status) | Self::Known(status) => status,
-            Self::Stored(error) if error.is_transient() => Status::unavailable(error.to_string()),
-            Self::Stored(error) => Status::data_loss(error.to_string()),
+            Self::Stored(error @ StoreError::DataLoss { .. }) => Status::data_loss(error.to_string()),
+            Self::Stored(error @ StoreError::NotFound { .. }) => {
+                if missing_since.is_some_and(|since| listed_at.is_some_and(|listed| listed >= since)) {
+                    Status::data_loss(format!("data loss: {error}, though its listing shows it"))
+                } else {
+                    Status::unavailable(format!(
+                        "{error}: it was removed, or is not to be seen yet; try again"
+                    ))
+                }
+            }
+            Self::Stored(error) => Status::unavailable(error.to_string()),
         }
     }
 }
@@ -188,5 +200,51 @@ impl Serve {
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_fragment::store::{Config, Stores};
+    use courant_proto::codec::Codec;
+    use courant_proto::fragment::Fragment;
+    use courant_proto::store::StoreUrl;
+    use courant_proto::time::ManualClock;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use tonic::Code;
+
+    use super::*;
+    use crate::journal_space::fixture::name;
+
+    #[tokio::test]
+    async fn an_object_is_lost_when_a_later_listing_still_shows_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        tokio::fs::create_dir(folder.path().join("root")).await.expect("a folder");
+        let config = Config { file_root: Some(folder.path().to_owned()), ..Config::default() };
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(10)));
+        let stores = Stores::new(config, clock, StdRng::seed_from_u64(1));
+        let store = stores.get(&StoreUrl::parse("file:///root/").expect("a store")).expect("it opens");
+        let (from, until) = (Offset::ZERO, Offset::new(10).expect("an offset"));
+        let fragment = Fragment { end: until, ..Fragment::empty_at(name("a/journal"), from, Codec::None) };
+        let wanted = Wanted { store, fragment, from, until };
+        let at = |secs: Option<i64>| secs.map(Timestamp::from_secs);
+        for (missing_since, listed_at, expected) in [
+            // It was there when the stores were listed, and not a moment later.
+            (None, None, Code::Unavailable),
+            (None, Some(10), Code::Unavailable),
+            (Some(10), None, Code::Unavailable),
+            (Some(10), Some(9), Code::Unavailable),
+            (Some(10), Some(10), Code::DataLoss),
+            (Some(10), Some(11), Code::DataLoss),
+        ] {
+            let fault = Serve::stored(&wanted, 1000).await.expect_err("it is not there");
+            assert_eq!(fault.doubt(), Some(Doubt::Missing));
+            let status = fault.status(at(missing_since), at(listed_at));
+            assert_eq!(status.code(), expected, "{missing_since:?} {listed_at:?}: {status}");
+        }
+        let reason = "its digest is another".into();
+        let damaged = Fault::Stored(StoreError::DataLoss { object: "an object".to_owned(), reason });
+        assert_eq!(damaged.status(None, None).code(), Code::DataLoss);
     }
 }
