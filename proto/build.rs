@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = ["protocol.proto", "attach.proto", "courant.proto", "message.proto"];
+const FILES: [&str; 6] =
+    ["protocol.proto", "attach.proto", "courant.proto", "message.proto", "consumer.proto", "shard.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

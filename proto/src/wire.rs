@@ -17,8 +17,14 @@ mod generated {
     pub mod courant {
         tonic::include_proto!("courant");
     }
+
+    pub mod consumer {
+        tonic::include_proto!("consumer");
+    }
 }
 
-/// What Courant's own brokers tell each other, and their operators; and the messages of topics.
+/// What Gazette's consumers persist.
+pub use generated::consumer;
+/// What Courant's own brokers tell each other, and their operators; the messages of topics; and what journals of shards hold.
 pub use generated::courant;
 pub use generated::protocol::*;

@@ -1,0 +1,2 @@
+//! Shards.
+pub mod engine;
