@@ -202,13 +202,11 @@ impl<P> Engine<P> {
         if let Some(Due { journal, content, holds_own }) = self.lanes.next_append() {
             return Ok(Action::Append { journal, content, once: holds_own });
         }
-        if self.lanes.is_empty() {
-            if let Some(Underway::Published(checkpoint)) =
-                self.underway.take_if(|underway| underway.is_published())
-            {
-                self.underway = Some(Underway::Committing(checkpoint.intents().to_vec()));
-                return Ok(Action::Commit(checkpoint));
-            }
+        if self.lanes.is_empty()
+            && let Some(Underway::Published(checkpoint)) = self.underway.take_if(|of| of.is_published())
+        {
+            self.underway = Some(Underway::Committing(checkpoint.intents().to_vec()));
+            return Ok(Action::Commit(checkpoint));
         }
         let consumes = self.consumes();
         if let Some(replay) = self.replay.as_mut().filter(|replay| consumes && !replay.is_asked_for) {

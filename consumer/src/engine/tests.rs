@@ -6,8 +6,6 @@ use super::simulation::{Bug, run};
 use super::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Whatever crashes, freezes, lands late or twice: the outcome is that of one run without any of it.
     #[test]
     fn every_history_comes_to_what_one_run_comes_to(seed: u64) {
