@@ -8,7 +8,7 @@ use courant_consumer::{Application, BoxError, Error, Flow, Incoming, JournalStor
 use futures::future::pending;
 
 use crate::scene::Scene;
-use crate::stream_sum::{Chunker, Sum};
+use crate::stream_sum::{Chunker, PATIENCE, Sum};
 
 /// Blocks its thread, and with it everything of its run, when so many messages were consumed.
 struct Freezes {
@@ -51,7 +51,8 @@ async fn an_owner_that_thaws_is_fenced_and_has_done_nothing() {
             let first = threads.spawn(move || {
                 runtime().block_on(async {
                     let file = ViewFile::in_memory().expect("a view");
-                    scene.run(&file, &mut freezes, pending()).await
+                    let run = scene.run(&file, &mut freezes, pending());
+                    tokio::time::timeout(PATIENCE, run).await.expect("it is fenced")
                 })
             });
             let second = threads.spawn(move || {

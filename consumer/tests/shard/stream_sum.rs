@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::scene::{SUMS, Scene, message};
 
 /// Nothing here takes that long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stream's number, the chunk's, and what it holds; nothing at the stream's end.
 type Chunk = (u32, u32, Option<u32>);
