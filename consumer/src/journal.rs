@@ -11,8 +11,8 @@ use courant_proto::{Offset, wire};
 use crate::Error;
 use crate::owner::{FENCE, Owner, value_of};
 
-pub(crate) use self::fence::fence;
-pub(crate) use self::recover::{Recovered, recover};
+pub(crate) use self::fence::{fence, look};
+pub(crate) use self::recover::{Recovered, recover, tail};
 pub(crate) use self::snapshot::{Snapshot, write};
 
 /// Appends of one owner to the journal of its shard. They fail once there is another owner.

@@ -15,10 +15,11 @@
 //! |---|---|
 //! | what a transaction is, and in which order what happens | [`engine`] |
 //! | what a program looks like | [`Application`] |
-//! | how one is run | [`run`] |
+//! | how one is run | [`run()`] |
+//! | how many are spread over processes | [`host()`] |
 //!
-//! What is not here yet: members that host shards under leases, and hot standbys. A shard is run by whoever calls [`run`]; who takes its
-//! journal over ends the run of whoever had it before.
+//! A shard is run by whoever calls [`run()`]; who takes its journal over ends the run of whoever had it before. [`host()`] does so for the shards that
+//! a member of a group is assigned, and follows those of others as their hot standby.
 
 #![warn(missing_docs)]
 
@@ -27,6 +28,7 @@ mod changes;
 mod content;
 pub mod engine;
 mod error;
+mod host;
 mod journal;
 mod output;
 mod owner;
@@ -41,9 +43,10 @@ pub use self::application::{Application, Flow, Transaction};
 pub use self::content::{Content, Incoming};
 pub use self::engine::Options;
 pub use self::error::{BoxError, Error, PublishError};
+pub use self::host::{HostError, HostPorts, Membership, Program, ShardSpec, host};
 pub use self::owner::Owner;
 pub use self::run::{Ports, Shard, Source, run};
-pub use self::store::{JournalStore, Store};
+pub use self::store::{JournalStore, Standby, Store};
 pub use self::topic::Topic;
 pub(crate) use self::view::blocking;
 pub use self::view::{Scan, View, ViewFile};

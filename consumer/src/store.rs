@@ -1,10 +1,12 @@
 //! What a shard keeps of its transactions.
 
 mod journaled;
+mod standby;
 
 use bytes::Bytes;
 
 pub use self::journaled::JournalStore;
+pub use self::standby::Standby;
 use crate::Error;
 use crate::engine::Checkpoint;
 

@@ -23,7 +23,7 @@ mod generated {
     }
 }
 
-/// What Gazette's consumers persist.
+/// What consumers keep, as Gazette's do.
 pub use generated::consumer;
 /// What Courant's own brokers tell each other, and their operators; the messages of topics; and what journals of shards hold.
 pub use generated::courant;

@@ -23,6 +23,19 @@ pub(crate) struct Fenced {
     pub(crate) snapshot: Option<Offset>,
 }
 
+/// Where a journal ends, and where the records of its last snapshot begin. Changes nothing.
+pub(crate) async fn look(client: &Client, journal: &str) -> Result<(Offset, Option<Offset>), Error> {
+    let request = wire::AppendRequest { journal: journal.to_owned(), ..Default::default() };
+    let looked = client.append(request, Bytes::new()).await;
+    let looked = looked.map_err(Error::of_client("could not look at the shard's journal", journal))?;
+    Ok((offset(looked.commit.end), snapshot_of(&looked.registers)))
+}
+
+fn snapshot_of(registers: &wire::LabelSet) -> Option<Offset> {
+    let text = value_of(registers, SNAPSHOT)?;
+    i64::from_str_radix(text, 16).ok().and_then(Offset::new)
+}
+
 /// Takes a journal over. `producer` tells us from all others.
 pub(crate) async fn fence(client: &Client, journal: &str, producer: Producer) -> Result<Fenced, Error> {
     let failed = || Error::of_client("could not take over the shard's journal", journal);
@@ -40,12 +53,10 @@ pub(crate) async fn fence(client: &Client, journal: &str, producer: Producer) ->
         match client.append(request, record::fence(owner)).await {
             Ok(appended) => {
                 let owned = Owned { client: client.clone(), name: journal.to_owned(), owner };
-                let snapshot = value_of(&appended.registers, SNAPSHOT);
-                let snapshot = snapshot.and_then(|text| i64::from_str_radix(text, 16).ok());
                 return Ok(Fenced {
                     owned,
                     end: offset(appended.commit.end),
-                    snapshot: snapshot.and_then(Offset::new),
+                    snapshot: snapshot_of(&appended.registers),
                 });
             }
             Err(error) if error.status() == Some(Status::RegisterMismatch) => {

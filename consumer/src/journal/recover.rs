@@ -1,5 +1,7 @@
 //! From what a view holds, if it holds anything, to what its journal says.
 
+use std::convert::Infallible;
+
 use courant_client::{Client, ReadEvent};
 use courant_message::{Frames, Framing, Item};
 use courant_proto::{Offset, wire};
@@ -80,24 +82,16 @@ pub(crate) async fn catch_up(
             format!("it ends here (expected {} at least)", stored.standing.offset),
         ));
     }
-    let mut records = Records::read(client, journal, stored.standing.offset, end);
+    if stored.standing.offset == end {
+        // The end of an empty journal, zero, is none in a read.
+        return Ok(stored);
+    }
+    let mut records = Records::read(client, journal, stored.standing.offset, Some(end));
     let mut changes = Changes::default();
     while let Some((payload, at, behind)) = records.next().await? {
-        match stored.standing.read(&payload, behind) {
-            Ok(Read::Apply(transaction)) => {
-                for change in transaction.changes {
-                    changes.put(change.key, change.value);
-                }
-                stored.checkpoint = transaction.checkpoint;
-                if changes.bytes() >= BATCH {
-                    apply(disk, std::mem::take(&mut changes), stored.clone()).await?;
-                }
-            }
-            Ok(Read::Passed) => {}
-            Ok(Read::Stale(owner)) => {
-                tracing::warn!(journal, offset = at.get(), %owner, "a record of an owner that was fenced before");
-            }
-            Err(unfit) => return Err(damaged(journal, at, unfit.to_string())),
+        take(journal, &payload, (at, behind), &mut stored, &mut changes)?;
+        if changes.bytes() >= BATCH {
+            apply(disk, std::mem::take(&mut changes), stored.clone()).await?;
         }
     }
     apply(disk, changes, stored.clone()).await?;
@@ -109,6 +103,60 @@ async fn apply(disk: &Disk, changes: Changes, stored: Stored) -> Result<(), Erro
     blocking(move || disk.apply(&changes, &stored, true)).await
 }
 
+/// Applies transactions as they come, for ever.
+pub(crate) async fn tail(
+    client: &Client,
+    journal: &str,
+    disk: &Disk,
+    mut stored: Stored,
+) -> Result<Infallible, Error> {
+    let mut records = Records::read(client, journal, stored.standing.offset, None);
+    let mut unsynced = 0;
+    loop {
+        let mut changes = Changes::default();
+        // What has come in one piece is applied as one.
+        loop {
+            let (payload, at, behind) = match records.next().await? {
+                Some(record) => record,
+                None => return Err(damaged(journal, stored.standing.offset, "it has ended".to_owned())),
+            };
+            take(journal, &payload, (at, behind), &mut stored, &mut changes)?;
+            if changes.bytes() >= BATCH || records.is_drained() {
+                break;
+            }
+        }
+        unsynced += changes.bytes();
+        let is_synced = unsynced >= BATCH;
+        unsynced = if is_synced { 0 } else { unsynced };
+        let (disk, applied) = (disk.clone(), stored.clone());
+        blocking(move || disk.apply(&changes, &applied, is_synced)).await?;
+    }
+}
+
+/// Takes one record.
+fn take(
+    journal: &str,
+    payload: &[u8],
+    (at, behind): (Offset, Offset),
+    stored: &mut Stored,
+    changes: &mut Changes,
+) -> Result<(), Error> {
+    match stored.standing.read(payload, behind) {
+        Ok(Read::Apply(transaction)) => {
+            for change in transaction.changes {
+                changes.put(change.key, change.value);
+            }
+            stored.checkpoint = transaction.checkpoint;
+        }
+        Ok(Read::Passed) => {}
+        Ok(Read::Stale(owner)) => {
+            tracing::warn!(journal, offset = at.get(), %owner, "a record of an owner that was fenced before");
+        }
+        Err(unfit) => return Err(damaged(journal, at, unfit.to_string())),
+    }
+    Ok(())
+}
+
 /// Reads the snapshot whose records begin there. What lies between them is read again by whoever goes on from it.
 async fn load(
     client: &Client,
@@ -117,7 +165,7 @@ async fn load(
     begin: Offset,
     end: Offset,
 ) -> Result<Stored, Error> {
-    let mut records = Records::read(client, journal, begin, end);
+    let mut records = Records::read(client, journal, begin, Some(end));
     let (mut changes, mut entries, mut sequence) = (Changes::default(), 0, 0);
     while let Some((payload, at, _)) = records.next().await? {
         match record::of_snapshot(&payload) {
@@ -164,17 +212,22 @@ struct Records {
 }
 
 impl Records {
-    fn read(client: &Client, journal: &str, begin: Offset, end: Offset) -> Self {
+    fn read(client: &Client, journal: &str, begin: Offset, end: Option<Offset>) -> Self {
         let request = wire::ReadRequest {
             journal: journal.to_owned(),
             offset: begin.get(),
-            end_offset: end.get(),
+            end_offset: end.map_or(0, Offset::get),
             block: true,
             ..Default::default()
         };
         let reader = client.reader(request);
         let frames = Frames::new(Framing::Fixed, begin, MAX_RECORD);
         Self { journal: journal.to_owned(), reader, frames, piece: bytes::Bytes::new() }
+    }
+
+    /// Whether the next record has to be waited for.
+    fn is_drained(&self) -> bool {
+        self.piece.is_empty()
     }
 
     /// The next record, with where it begins and ends. Nothing may be missing between them.

@@ -32,7 +32,8 @@ impl Scene {
         let node = Node::start(&["--auto-create=false"]).await;
         let sources = ["examples/chunks/part-0", "examples/chunks/part-1"];
         let specs = sources.iter().chain([&SUMS]).map(|name| spec(name, Framing::Lines));
-        journal::apply(&node.client(), specs.chain([spec(CHANGES, Framing::Fixed)])).await;
+        let own = [CHANGES, "shards/sums-0", "shards/sums-1"].map(|name| spec(name, Framing::Fixed));
+        journal::apply(&node.client(), specs.chain(own)).await;
         let shard = Shard { sources: sources.map(Source::new).to_vec(), ..Shard::default() };
         Self { node, shard, begun: Instant::now(), producers: AtomicU32::new(0) }
     }
@@ -53,7 +54,11 @@ impl Scene {
     }
 
     pub(crate) fn ports(&self, producer: Producer) -> Ports {
-        Ports { client: self.client(), clock: Arc::new(Wall(self.begun)), producer }
+        Ports { client: self.client(), clock: self.clock(), producer }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn courant_proto::Clock> {
+        Arc::new(Wall(self.begun))
     }
 
     pub(crate) async fn open(&self, file: &ViewFile, producer: Producer) -> Result<JournalStore, Error> {
