@@ -205,6 +205,7 @@ impl Broker {
         let (notes, notes_task) = RouteNotes::new(etcd.clone(), mirror.clone(), seed);
         let peers = PeerClient::default();
         let scout = Scout { peers: presence.clone(), client: peers.clone(), space: mirror.clone(), pace };
+        let read_ahead = ReadAhead::new(config.read_ahead, runtime.clone());
         let background = Background {
             me: config.id.clone(),
             runtime,
@@ -238,7 +239,6 @@ impl Broker {
             })
             .collect();
         let (followed_sender, followed) = watch::channel(0);
-        let read_ahead = ReadAhead::new(config.read_ahead);
         let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
         let beat = config.lease_ttl / 8;
         let assigner = assigner(etcd.clone(), &mirror, presence.settled(), &config.id, seed);

@@ -1,6 +1,7 @@
 //! Stored fragments that are fetched and decoded before their reader asks for them, by a task of their own.
 //!
-//! What all readers of the process hold so is bounded by one budget. A reader that gets no share of it is served as it asks, and
+//! It is not a task of the core that serves the reader: fetching, decoding and digests of a cold journal would hold up its appends, and
+//! the core has enough to do with sending. What all readers of the process hold so is bounded by one budget. A reader that gets no share of it is served as it asks, and
 //! slower. A task ends with the reader that it is for.
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use courant_fragment::store::{FragmentReader, Store, StoreError};
 use courant_proto::fragment::Fragment;
 use courant_proto::offset::Offset;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -18,21 +20,24 @@ const UNIT: u64 = 256 << 10;
 /// What one fragment holds ahead, in units.
 const UNITS: u64 = 4;
 
-/// The memory that content may take which nobody has asked for yet. Cloning shares it.
+/// The memory that content may take which nobody has asked for yet, and where it is fetched. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct ReadAhead(Arc<Semaphore>);
+pub(crate) struct ReadAhead {
+    budget: Arc<Semaphore>,
+    runtime: Handle,
+}
 
 impl ReadAhead {
-    /// A budget of so many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
+    /// A budget of so many bytes, fetched by tasks of `runtime`.
+    pub(crate) fn new(bytes: u64, runtime: Handle) -> Self {
         let units = usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+        Self { budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))), runtime }
     }
 
     /// A share for so much content, or less of it; none if others have it all.
     fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let units = bytes.div_ceil(UNIT).clamp(1, UNITS);
-        Arc::clone(&self.0).try_acquire_many_owned(u32::try_from(units).ok()?).ok()
+        Arc::clone(&self.budget).try_acquire_many_owned(u32::try_from(units).ok()?).ok()
     }
 }
 
@@ -65,7 +70,8 @@ impl Ahead {
         let opened = fragment.clone();
         let length = until.distance_from(from).unwrap_or_default();
         let opening = async move { store.open_until(&opened, from, until).await };
-        Some(Self::spawn(budget.take(length)?, (fragment, from, until), opening))
+        let share = budget.take(length)?;
+        Some(Self::spawn(&budget.runtime, share, (fragment, from, until), opening))
     }
 
     /// Goes on with what is open already. It comes back if others have the whole budget.
@@ -77,10 +83,11 @@ impl Ahead {
         let Some(share) = budget.take(remaining) else { return Err(reader) };
         let (from, until) = (reader.offset(), reader.until());
         let span = (reader.fragment().clone(), from, until);
-        Ok(Self::spawn(share, span, async move { Ok(*reader) }))
+        Ok(Self::spawn(&budget.runtime, share, span, async move { Ok(*reader) }))
     }
 
     fn spawn(
+        runtime: &Handle,
         share: OwnedSemaphorePermit,
         (fragment, from, until): (Fragment, Offset, Offset),
         opening: impl Future<Output = Result<FragmentReader, StoreError>> + Send + 'static,
@@ -88,7 +95,7 @@ impl Ahead {
         // One more is in the hands of the task.
         let (sender, content) = mpsc::channel(share.num_permits().saturating_sub(1).max(1));
         let mut task = JoinSet::new();
-        task.spawn(async move {
+        let fetching = async move {
             let mut reader = match opening.await {
                 Ok(reader) => reader,
                 Err(error) => {
@@ -103,7 +110,8 @@ impl Ahead {
                     return;
                 }
             }
-        });
+        };
+        task.spawn_on(fetching, runtime);
         Self { fragment, from, until, content, _task: task, _share: share }
     }
 

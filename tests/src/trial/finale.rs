@@ -20,6 +20,9 @@ use crate::{checker, conditional, history, payload, store};
 /// What was under way when the last fault passed gets this long to come or not to come.
 const SETTLING: Duration = Duration::from_secs(2);
 
+/// How often a journal may move while its replicas are read.
+const MOST_MOVES: usize = 10;
+
 /// Steps of a search for an order of appends with conditions.
 const STEPS: usize = 2_000_000;
 
@@ -52,11 +55,7 @@ pub(super) async fn end(trial: Trial) -> (Cluster, Report) {
     }
     sleep(SETTLING).await;
     let mut report = Report { outages, problems, ..Report::default() };
-    let held = cluster.journals().await;
-    let reading = stages.iter().map(|stage| {
-        let replicas = held.get(stage.name()).map(|held| holders(held, &cluster)).unwrap_or_default();
-        read(&cluster, stage, replicas)
-    });
+    let reading = stages.iter().map(|stage| read(&cluster, stage));
     let mut contents = Vec::new();
     for (content, problems) in join_all(reading).await {
         contents.push(content);
@@ -76,14 +75,29 @@ pub(super) async fn end(trial: Trial) -> (Cluster, Report) {
 }
 
 /// A journal over HTTP, and from each of its replicas.
-async fn read(cluster: &Cluster, stage: &Arc<Stage>, replicas: Vec<usize>) -> (Vec<u8>, Vec<String>) {
+async fn read(cluster: &Cluster, stage: &Arc<Stage>) -> (Vec<u8>, Vec<String>) {
     let (content, mut problems) = match over_http(cluster, stage).await {
         Ok(content) => (content, Vec::new()),
         Err(problem) => (Vec::new(), vec![problem]),
     };
-    let reading = replicas.into_iter().map(|replica| from_replica(cluster, stage, replica, content.len()));
-    problems.extend(join_all(reading).await.into_iter().filter_map(Result::err));
+    let mut replicas = replicas(cluster, stage).await;
+    for moved in 1.. {
+        let reading = replicas.iter().map(|replica| from_replica(cluster, stage, *replica, content.len()));
+        let failed: Vec<_> = join_all(reading).await.into_iter().filter_map(Result::err).collect();
+        // Members that are believed in again are still given journals. Who has let go of one is asked no more, and who has it now is.
+        let now = self::replicas(cluster, stage).await;
+        if failed.is_empty() || now == replicas || moved == MOST_MOVES {
+            problems.extend(failed);
+            break;
+        }
+        replicas = now;
+    }
     (content, problems)
+}
+
+/// The brokers that hold a journal, as the registry has it.
+async fn replicas(cluster: &Cluster, stage: &Stage) -> Vec<usize> {
+    cluster.journals().await.get(stage.name()).map(|held| holders(held, cluster)).unwrap_or_default()
 }
 
 /// Everything that is wrong with one journal.
@@ -217,6 +231,10 @@ async fn from_replica(
             End::Late => "late".to_owned(),
         };
         if at == begun {
+            let is_gone = last == "NOT_JOURNAL_BROKER" && !replicas(cluster, stage).await.contains(&replica);
+            if is_gone {
+                return Err(format!("J7: {}: broker {replica} has let go of it", stage.name()));
+            }
             sleep(Duration::from_millis(50)).await;
         }
     }
