@@ -21,9 +21,11 @@ use crate::disk::{Disk, Entry, Open};
 use crate::error::Error;
 
 mod build;
+mod foreign;
 mod scan;
 
 use build::Builder;
+pub use foreign::ends_elsewhere;
 use scan::{Found, Scan};
 
 /// What was found.

@@ -15,7 +15,7 @@ use sha1::Digest as _;
 
 use super::content::Content;
 use super::log::{Commit, Opening, Source, SpoolLog};
-use super::recover::{Recovery, recover};
+use super::recover::{Recovery, ends_elsewhere, recover};
 use super::volume::Layout;
 use super::{ClusterId, Identity, Spool, SpoolId};
 use crate::disk::MemoryDisk;

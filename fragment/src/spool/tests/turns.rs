@@ -518,6 +518,30 @@ fn spools_of_another_cluster_are_put_aside_and_kept() {
 }
 
 #[test]
+fn what_was_not_stored_of_another_cluster_is_told_before_it_is_put_aside() {
+    let disk = MemoryDisk::new();
+    let mut log = log_on(&disk, small());
+    let ends = |cluster| {
+        let ends = ends_elsewhere(&disk, &folder(), cluster).expect("ends");
+        ends.values().map(|end| end.get()).collect::<Vec<_>>()
+    };
+    let mut turn = log.turn();
+    let spool = turn.open(opening(0, 1, 100, Registers::default())).expect("opened");
+    turn.write().expect("written");
+    assert_eq!(ends(ClusterId(1)), Vec::<i64>::new(), "a head holds no content");
+    commit(&mut log, spool, &content(1, 5000));
+    commit(&mut log, spool, b"and more");
+    assert_eq!(ends(ClusterId(1)), [5108]);
+    assert_eq!(ends(CLUSTER), Vec::<i64>::new(), "what is ours is recovered");
+    // What a store has is nobody's loss.
+    let mut turn = log.turn();
+    let rolled = turn.roll(spool, opening(0, 1, 5108, Registers::default())).expect("rolled");
+    turn.release(rolled.completed.expect("it had content")).expect("released");
+    turn.write().expect("written");
+    assert_eq!(ends(ClusterId(1)), Vec::<i64>::new());
+}
+
+#[test]
 fn leftover_content_files_are_put_aside_unless_they_are_empty() {
     let disk = MemoryDisk::new();
     disk.open(&folder().join("00000000000000aa.content"), Open::Create).expect("made");
