@@ -38,6 +38,7 @@ pub struct Allocator<R: Reader> {
     me: (Box<str>, Box<str>),
     policy: Policy,
     reports: Option<watch::Receiver<R::Reports>>,
+    guard: Option<EtcdCompare>,
     rng: StdRng,
     mind: Option<Mind<R::Value>>,
     told: Option<Outcome>,
@@ -91,6 +92,7 @@ impl<R: Reader> Allocator<R> {
             me: (zone.into(), suffix.into()),
             policy: Policy::default(),
             reports: None,
+            guard: None,
             rng: StdRng::seed_from_u64(seed),
             mind: Some(Mind { follower: Follower::default() }),
             told: None,
@@ -102,6 +104,12 @@ impl<R: Reader> Allocator<R> {
     #[must_use]
     pub fn with_reports(self, reports: watch::Receiver<R::Reports>) -> Self {
         Self { reports: Some(reports), ..self }
+    }
+
+    /// The same, which changes nothing where this does not hold as well.
+    #[must_use]
+    pub fn with_guard(self, guard: EtcdCompare) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Follows the mirror until cancelled, or until it ends.
@@ -177,7 +185,7 @@ impl<R: Reader> Allocator<R> {
         self.tell(leads, outcome);
         let mut revision = None;
         for transaction in transactions {
-            match commit(&self.etcd, transaction).await? {
+            match commit(&self.etcd, self.guard.as_ref(), transaction).await? {
                 Ok(committed) => revision = Some(committed),
                 Err(()) => return Ok(Pass::Overtaken),
             }
@@ -253,10 +261,15 @@ impl<V: Send + Sync + 'static> Mind<V> {
 }
 
 /// Carries out a transaction. The revision of its writes, or that it was not carried out.
-async fn commit(etcd: &Client, transaction: Transaction) -> Result<Result<i64, ()>, Error> {
+async fn commit(
+    etcd: &Client,
+    guard: Option<&EtcdCompare>,
+    transaction: Transaction,
+) -> Result<Result<i64, ()>, Error> {
     let action = || "assigning items".to_owned();
     let Transaction { compares, writes } = transaction;
-    let compares: Vec<EtcdCompare> = compares.into_iter().map(compare).collect();
+    let compares = compares.into_iter().map(compare).chain(guard.cloned());
+    let compares: Vec<EtcdCompare> = compares.collect();
     let writes: Vec<TxnOp> = writes.into_iter().map(write).collect();
     let txn = Txn::new().when(compares).and_then(writes);
     let answer = timeout(ANSWERED_WITHIN, etcd.kv_client().txn(txn))

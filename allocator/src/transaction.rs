@@ -1,7 +1,7 @@
 //! Pure: transactions as plain values: what must hold, and what is written then, whole or not at all.
 
 /// Most compares, and most writes, of one transaction: etcd's default limit.
-pub const MOST_OPERATIONS: usize = 128;
+pub const MOST_OPERATIONS: usize = 127;
 
 /// If all compares hold, all writes happen; otherwise none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
