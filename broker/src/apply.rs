@@ -22,11 +22,10 @@ use courant_proto::name::JournalName;
 use courant_proto::spec::JournalSpec;
 use courant_proto::validate::Validate;
 use courant_proto::wire;
-use etcd_client::Client;
 use tokio::time::timeout;
 
 use crate::journal_space::SpaceMirror;
-use crate::transaction::commit::{commit, fault};
+use crate::transaction::commit::{Registry, commit, fault};
 use crate::transaction::{MOST_OPERATIONS, Transaction};
 use plan::{Change, Expect, Refusal, Target, check_durability, check_retention, plan};
 
@@ -50,7 +49,7 @@ pub(crate) enum Applied {
 
 /// Serves one request.
 pub(crate) async fn respond(
-    etcd: &Client,
+    registry: &Registry,
     mirror: &SpaceMirror,
     me: &ProcessId,
     is_courant: Kin<'_>,
@@ -58,7 +57,7 @@ pub(crate) async fn respond(
 ) -> Result<wire::ApplyResponse, tonic::Status> {
     request.validate()?;
     let changes = request.changes.into_iter().map(Change::from_wire).collect::<Result<Vec<_>, _>>()?;
-    let (status, revision) = match carry_out(etcd, mirror, &changes, is_courant, of_many).await? {
+    let (status, revision) = match carry_out(registry, mirror, &changes, is_courant, of_many).await? {
         Applied::Done { revision } => (wire::Status::Ok, revision),
         Applied::Unexpected { revision } => (wire::Status::EtcdTransactionFailed, revision),
     };
@@ -70,7 +69,7 @@ pub(crate) async fn respond(
 
 /// Creates a journal from the default spec, and returns a revision at which it is there.
 pub(crate) async fn create(
-    etcd: &Client,
+    registry: &Registry,
     mirror: &SpaceMirror,
     is_courant: Kin<'_>,
     default: &JournalSpec,
@@ -78,7 +77,7 @@ pub(crate) async fn create(
 ) -> Result<i64, tonic::Status> {
     let spec = Box::new(JournalSpec { name: journal.clone(), ..default.clone() });
     let change = Change { expect: Expect::Absent, to: Target::Upsert(spec) };
-    match carry_out(etcd, mirror, &[change], is_courant, of_one).await? {
+    match carry_out(registry, mirror, &[change], is_courant, of_one).await? {
         // Somebody else was first, which is as good.
         Applied::Done { revision } | Applied::Unexpected { revision } => Ok(revision),
     }
@@ -86,7 +85,7 @@ pub(crate) async fn create(
 
 /// Carries out changes, all or none. When they are done, this broker's mirror shows them.
 async fn carry_out(
-    etcd: &Client,
+    registry: &Registry,
     mirror: &SpaceMirror,
     changes: &[Change],
     is_courant: Kin<'_>,
@@ -96,8 +95,8 @@ async fn carry_out(
     check_retention(changes).map_err(|refusal| refused(&refusal))?;
     check_durability(&mirror.snapshot(), changes, is_courant).map_err(|refusal| refused(&refusal))?;
     for _ in 0..MOST_ATTEMPTS {
-        let transaction = planned(etcd, mirror, changes, refused).await?;
-        let outcome = commit(etcd, transaction, action).await.map_err(|error| fault(&error))?;
+        let transaction = planned(registry, mirror, changes, refused).await?;
+        let outcome = commit(registry, transaction, action).await.map_err(|error| fault(&error))?;
         let revision = outcome.revision;
         if outcome.succeeded {
             if !matches!(timeout(SEEN_WITHIN, mirror.at_least(revision)).await, Ok(Ok(_))) {
@@ -124,7 +123,7 @@ async fn carry_out(
 
 /// Plans on the mirror. A refusal rests on what the registry has at present, not on what the mirror has not seen gone.
 async fn planned(
-    etcd: &Client,
+    registry: &Registry,
     mirror: &SpaceMirror,
     changes: &[Change],
     refused: fn(&Refusal) -> tonic::Status,
@@ -133,7 +132,7 @@ async fn planned(
         return Ok(transaction);
     }
     let now =
-        commit(etcd, Transaction::default(), || "asking the registry for its revision".to_owned()).await;
+        commit(registry, Transaction::default(), || "asking the registry for its revision".to_owned()).await;
     catch_up(mirror, now.map_err(|error| fault(&error))?.revision).await?;
     plan(&mirror.snapshot(), changes, MOST_OPERATIONS).map_err(|refusal| refused(&refusal))
 }

@@ -43,6 +43,7 @@ use crate::replication::messages;
 use crate::replication::notes::RouteNotes;
 use crate::replication::sync::{self, Agreement};
 use crate::retention::{self, Listing};
+use crate::transaction::commit::Registry;
 
 /// Where a core sends work that may wait. Cloning shares it.
 #[derive(Clone)]
@@ -62,7 +63,7 @@ pub(crate) struct Background {
     /// The runtime of the core that has this value; none before the core runs.
     pub(crate) here: Option<Handle>,
     pub(crate) cluster: ClusterId,
-    pub(crate) etcd: etcd_client::Client,
+    pub(crate) registry: Registry,
     /// Our place among the members.
     pub(crate) place: Member,
     /// Other brokers.
@@ -249,7 +250,7 @@ impl Background {
                     spools,
                     background.cluster,
                     &space,
-                    &background.etcd,
+                    &background.registry,
                     &background.me,
                 )
                 .await;

@@ -1,5 +1,6 @@
 //! A broker: opened from its data folder and the registry, run in the background, drained at the end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use crate::heartbeat::{self, CaughtUp, Pulse};
 use crate::incarnation::{self, heed};
 use crate::journal_space::{Root, SpaceMirror};
 use crate::lineage::LineageTask;
+use crate::lost_ends::LostEndsFile;
 use crate::member::{Join, Member, MemberError, Standing};
 use crate::metrics::{self, Metrics};
 use crate::peer::client::PeerClient;
@@ -53,6 +55,7 @@ use crate::replication::notes::RouteNotes;
 use crate::scratch::Budget;
 use crate::service::Grpc;
 use crate::shared::Shared;
+use crate::transaction::commit::Registry as Transactions;
 
 /// What a broker reaches the outside by. A simulation gives it others.
 pub struct Components {
@@ -80,6 +83,7 @@ impl fmt::Debug for Components {
 #[derive(Clone, Debug)]
 pub struct Broker {
     pub(crate) shared: Arc<Shared>,
+    lost_ends: LostEndsFile,
     persister: PersisterHandle,
     tasks: TaskTracker,
 }
@@ -125,8 +129,8 @@ impl Journals for Specs {
 }
 
 impl Broker {
-    /// Opens a broker: takes its place among the members, recovers its spools, asks lineage which of them count, and
-    /// loads the mirror. Nothing is served before its [`Tasks`] run.
+    /// Opens a broker: tells the registry what was lost with others, takes its place among the members, recovers its spools, asks lineage
+    /// which of them count, and loads the mirror. Nothing is served before its [`Tasks`] run.
     pub async fn open(
         config: Config,
         components: Components,
@@ -152,20 +156,28 @@ impl Broker {
             fence: None,
             seed,
         };
-        let witness = incarnation::establish(&etcd, &root, seed).await?;
+        let (witness, cluster) = incarnation::establish(&etcd, &root, seed).await?;
+        let transactions = Transactions { etcd: etcd.clone(), witness: Some(witness.clone()) };
+        // Whoever sees this broker among the members may rely on that the registry knows what was lost.
+        let lost_ends = LostEndsFile::new(Arc::clone(&disk), &config.spools);
+        lost_ends.settle(&transactions, &root, cluster, seed).await?;
         let join = Join { root: Arc::clone(&root), spec, lease, witness: witness.clone() };
         let (member, member_task) = Member::join(etcd.clone(), join).await?;
         let mirror_config =
             courant_keyspace::Config { seed, witness: Some(witness.clone()), ..Default::default() };
         let (mirror, feed) = SpaceMirror::load(etcd.clone(), Arc::clone(&root), mirror_config).await?;
-        let cluster = incarnation::cluster_of(mirror.snapshot().etcd().cluster_id, &witness);
 
         let layout = Layout { segment_bytes: config.segment_bytes, seed, ..Layout::default() };
-        let (lineage, lineage_task) = LineageTask::new(etcd.clone(), Arc::clone(&root), seed);
+        let (lineage, lineage_task) = LineageTask::new(transactions.clone(), Arc::clone(&root), seed);
         let recovered = recovery::recover(Arc::clone(&disk), config.spools.clone(), cluster, layout).await?;
         let log = LogFound::of(&recovered);
         let Recovery { volume, journals, .. } = recovered;
-        let judged = recovery::judge(journals, cluster, &mirror.snapshot(), &etcd, &config.id).await?;
+        let judged =
+            recovery::judge(journals, cluster, &mirror.snapshot(), &transactions, &config.id).await?;
+        if !judged.unheard.is_empty() {
+            let lost = lost_ends.add(judged.unheard.clone()).await?;
+            lost_ends.tell(&transactions, &root, lost, seed).await?;
+        }
         let log = log.forgetting(&judged);
         let log_number = recovery::log_number(&*disk, &config.spools, &log, seed)?;
 
@@ -198,11 +210,11 @@ impl Broker {
             member: member.clone(),
             space: mirror.clone(),
             pace,
-            witness,
+            witness: witness.clone(),
             seed,
         };
         let (presence, presence_task) = Box::pin(Peers::load(introduction)).await?;
-        let (notes, notes_task) = RouteNotes::new(etcd.clone(), mirror.clone(), seed);
+        let (notes, notes_task) = RouteNotes::new(transactions.clone(), mirror.clone(), seed);
         let peers = PeerClient::default();
         let scout = Scout { peers: presence.clone(), client: peers.clone(), space: mirror.clone(), pace };
         let read_ahead = ReadAhead::new(config.read_ahead, runtime.clone());
@@ -220,7 +232,7 @@ impl Broker {
             cores: cores.clone(),
             here: None,
             cluster,
-            etcd: etcd.clone(),
+            registry: transactions.clone(),
             place: member.clone(),
             peers: peers.clone(),
             presence: presence.clone(),
@@ -241,11 +253,12 @@ impl Broker {
         let (followed_sender, followed) = watch::channel(0);
         let budget = Budget::new(config.append_memory, config.append_memory / 8, disk, config.spools.clone());
         let beat = config.lease_ttl / 8;
-        let assigner = assigner(etcd.clone(), &mirror, presence.settled(), &config.id, seed);
+        let assigner =
+            assigner(etcd, &mirror, presence.settled(), &config.id, seed).with_guard(witness.compare());
         let shared = Arc::new(Shared {
             config,
             clock,
-            etcd,
+            registry: transactions,
             mirror: mirror.clone(),
             member: member.clone(),
             presence,
@@ -262,7 +275,7 @@ impl Broker {
             log_number,
             closing: CancellationToken::new(),
         });
-        let follower = Follower::new(Arc::clone(&shared), judged, followed_sender);
+        let follower = Follower::new(Arc::clone(&shared), judged, followed_sender, seed);
         let mut jobs = BackgroundTasks::default();
         let (estranged, place) = (member.clone(), member.clone());
         jobs.add("the mirror", move |cancel| {
@@ -291,7 +304,7 @@ impl Broker {
         jobs.add("the stores", move |cancel| endless(async move { stores.run(cancel).await }));
         jobs.add("the heartbeat", move |cancel| heartbeat::run(cores, pulse, beat, cancel));
         jobs.add("the sweeper", move |cancel| recovery::sweep(volume, ahead, cancel));
-        let broker = Self { shared, persister, tasks };
+        let broker = Self { shared, lost_ends, persister, tasks };
         Ok((broker, Tasks { cores: core_tasks, background: jobs }))
     }
 
@@ -349,6 +362,9 @@ impl Broker {
     pub async fn drain(&self, bound: Duration) -> Vec<Unpersisted> {
         let until = Instant::now() + bound;
         self.close_streams();
+        if self.shared.member.estranged().is_cancelled() {
+            self.leave_unsettled(until).await;
+        }
         for core in 0..self.shared.cores.count() {
             let (done, rolled) = oneshot::channel();
             // A core that hangs is not waited for beyond the bound.
@@ -374,6 +390,30 @@ impl Broker {
         self.tasks.close();
         left
     }
+
+    /// Nobody will ever tell what counts of content whose commitment is not known. It is noted how far it went, and then taken from what
+    /// does count, which can be stored so.
+    async fn leave_unsettled(&self, until: Instant) {
+        let mut ends = BTreeMap::new();
+        for core in 0..self.shared.cores.count() {
+            let (reply, told) = oneshot::channel();
+            if self.shared.cores.send_to(core, Command::HeldEnds { reply }).await.is_ok()
+                && let Ok(Ok(told)) = timeout_at(until, told).await
+            {
+                ends.extend(told);
+            }
+        }
+        if let Err(error) = self.lost_ends.add(ends).await {
+            // It stays in the spools, where the next start finds it.
+            return tracing::error!(%error, "content that counts stays unstored beside what may not");
+        }
+        for core in 0..self.shared.cores.count() {
+            let (done, left) = oneshot::channel();
+            if self.shared.cores.send_to(core, Command::LeaveUnsettled { done }).await.is_ok() {
+                let _ = timeout_at(until, left).await;
+            }
+        }
+    }
 }
 
 /// A job that has no fault of its own.
@@ -397,7 +437,8 @@ impl BackgroundTasks {
         self.jobs.push((name, Box::new(job)));
     }
 
-    /// Runs all of them until `cancel`. The first that fails stops the others, and is returned.
+    /// Runs all of them until `cancel`. The first that fails stops the others, and is returned. One that has nothing left to do does not: the
+    /// mirror of a registry that was exchanged ends, and what follows it, while the persister has the most to do.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         let stop = cancel.child_token();
         let mut running = JoinSet::new();
@@ -409,11 +450,34 @@ impl BackgroundTasks {
             let ended = ended.unwrap_or_else(|panic| {
                 Err(Error::Ended { part: "a background task", reason: panic.to_string() })
             });
-            if outcome.is_ok() && ended.is_err() {
-                outcome = ended;
+            if ended.is_err() {
+                stop.cancel();
             }
-            stop.cancel();
+            outcome = outcome.and(ended);
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_has_nothing_left_to_do_stops_no_other() {
+        let jobs = |fails: bool| {
+            let mut jobs = BackgroundTasks::default();
+            jobs.add("the mirror", move |_| async move { if fails { Err("it failed") } else { Ok(()) } });
+            jobs.add("the persister", |cancel| endless(async move { cancel.cancelled().await }));
+            jobs
+        };
+        let cancel = CancellationToken::new();
+        let mut running = Box::pin(jobs(false).run(cancel.clone()));
+        let (early, instant) = (Duration::from_millis(50), Instant::now());
+        assert!(timeout_at(instant + early, &mut running).await.is_err(), "the persister was stopped");
+        cancel.cancel();
+        running.await.expect("both ended in order");
+        let failed = jobs(true).run(CancellationToken::new()).await.expect_err("the others were stopped");
+        assert!(failed.to_string().contains("it failed"), "{failed}");
     }
 }

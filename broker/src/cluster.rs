@@ -100,13 +100,13 @@ async fn lineage_of(shared: &Shared, journal: &str) -> Result<courant::LineageRe
     let Some(item) = space.item(&name) else {
         return Ok(courant::LineageResponse { status: Outcome::JournalNotFound.into(), ..response });
     };
-    let mut records = lineage::load(&shared.etcd, space.root(), [name.clone()])
+    let mut records = lineage::load(&shared.registry, space.root(), [name.clone()])
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
     // The record of an earlier journal of the name says nothing of this one.
-    let record = records.remove(&name).filter(|record| record.create_revision == item.create_revision);
+    let record = records.remove(&name).and_then(|record| record.of(item.create_revision));
     let Some(record) = record else { return Ok(response) };
-    let response = courant::LineageResponse { stored: record.stored, ..response };
+    let response = courant::LineageResponse { stored: record.stored, lost_end: record.lost_end, ..response };
     let Some(Epoch { number, members, begin, sealed, .. }) = record.epochs.last().cloned() else {
         return Ok(response);
     };

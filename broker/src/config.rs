@@ -1,12 +1,9 @@
 //! What a broker can be told: plain values, with units in their types.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use courant_proto::id::ProcessId;
-use courant_proto::name::JournalName;
-use courant_proto::offset::Offset;
 use courant_proto::spec::JournalSpec;
 
 /// The settings of a broker.
@@ -43,9 +40,6 @@ pub struct Config {
     pub read_ahead: u64,
     /// Creates journals on their first append from this spec, whose name is ignored.
     pub auto_create: Option<JournalSpec>,
-    /// Journals of an earlier incarnation of the registry that this broker had content of which is in no store, and where that ends. A
-    /// journal of the same name takes no appends below, and none at all before somebody accepts the loss.
-    pub lost_ends: HashMap<JournalName, Offset>,
     /// How long a request waits for a journal that exists and is about to be assigned.
     pub settle: Duration,
     /// How long a segment of the log grows, in bytes.
@@ -73,7 +67,6 @@ impl Config {
             append_memory: 256 << 20,
             read_ahead: 64 << 20,
             auto_create: None,
-            lost_ends: HashMap::new(),
             settle: Duration::from_secs(5),
             segment_bytes: 64 << 20,
             tail_bytes: 512 << 10,

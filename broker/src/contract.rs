@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 mod drains;
 mod moves;
 mod proxies;
+mod registries;
 mod replication;
 mod scripted;
 

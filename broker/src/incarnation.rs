@@ -19,9 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal_space::Root;
 use crate::member::{ANSWER_WITHIN, REGISTRY_WITHIN, pause};
+use crate::transaction::commit::Registry;
 
-/// Finds the incarnation of a registry, or draws it.
-pub(crate) async fn establish(etcd: &Client, root: &Root, seed: u64) -> Result<Witness, KeyspaceError> {
+/// Finds the incarnation of a registry, or draws it. With it comes what spools know the registry by.
+pub(crate) async fn establish(
+    etcd: &Client,
+    root: &Root,
+    seed: u64,
+) -> Result<(Witness, ClusterId), KeyspaceError> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (key, give_up) = (root.incarnation(), Instant::now() + REGISTRY_WITHIN);
     let mut attempt = 0;
@@ -29,7 +34,10 @@ pub(crate) async fn establish(etcd: &Client, root: &Root, seed: u64) -> Result<W
         let fresh = format!("{:016x}", rng.random::<u64>());
         let asked = Witness::establish(etcd, key.clone(), fresh);
         let error = match timeout(ANSWER_WITHIN, Box::pin(asked)).await {
-            Ok(Ok(witness)) => return Ok(witness),
+            Ok(Ok((witness, cluster_id))) => {
+                let cluster = cluster_of(cluster_id, &witness);
+                return Ok((witness, cluster));
+            }
             Ok(Err(error)) => error,
             Err(_) => KeyspaceError::TimedOut {
                 action: "asking which incarnation of the registry this is".to_owned(),
@@ -46,10 +54,26 @@ pub(crate) async fn establish(etcd: &Client, root: &Root, seed: u64) -> Result<W
 }
 
 /// What spools know their registry by: the cluster's id alone is the same after a wipe.
-pub(crate) fn cluster_of(cluster_id: u64, witness: &Witness) -> ClusterId {
+fn cluster_of(cluster_id: u64, witness: &Witness) -> ClusterId {
     let text = std::str::from_utf8(&witness.value).ok();
     let incarnation = text.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or_default();
     ClusterId(cluster_id ^ incarnation)
+}
+
+/// Whether the registry that answers is the one that was come to, as all of it agrees upon. It is asked until it answers.
+pub(crate) async fn is_the_one(registry: &Registry, rng: &mut StdRng) -> bool {
+    let Some(witness) = &registry.witness else { return true };
+    let mut attempt = 0;
+    loop {
+        match witness.is_there(&registry.etcd, ANSWER_WITHIN).await {
+            Ok(is_there) => return is_there,
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask whether the registry is still the one that it was")
+            }
+        }
+        sleep(pause(attempt, rng.random())).await;
+        attempt += 1;
+    }
 }
 
 /// Runs a part of the broker that follows the registry. If that was exchanged, the broker is estranged, and nothing has failed.

@@ -29,6 +29,7 @@ mod journal_space;
 mod lineage;
 mod list;
 mod listing;
+mod lost_ends;
 mod member;
 mod metrics;
 mod peer;

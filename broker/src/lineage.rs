@@ -24,10 +24,9 @@ use std::collections::HashMap;
 
 use courant_keyspace::Error;
 use courant_proto::name::JournalName;
-use etcd_client::Client;
 
 use crate::journal_space::Root;
-use crate::transaction::commit::read;
+use crate::transaction::commit::{Registry, read};
 
 pub(crate) use keeper::{BeginEpoch, EpochOutcome, LineageKeeper, Rolled, Sealing};
 pub(crate) use record::Lineage;
@@ -35,13 +34,13 @@ pub(crate) use task::LineageTask;
 
 /// Reads the records of journals, where there are any: what spools are judged by when a process starts.
 pub(crate) async fn load(
-    etcd: &Client,
+    registry: &Registry,
     root: &Root,
     journals: impl IntoIterator<Item = JournalName>,
 ) -> Result<HashMap<JournalName, Lineage>, Error> {
     let journals: Vec<JournalName> = journals.into_iter().collect();
     let keys = journals.iter().map(|journal| root.lineage(journal)).collect();
-    let found = read(etcd, keys, || "reading the lineage of recovered spools".to_owned()).await?;
+    let found = read(registry, keys, || "reading the lineage of recovered spools".to_owned()).await?;
     let mut records = HashMap::with_capacity(journals.len());
     for (journal, found) in journals.into_iter().zip(found) {
         let Some(found) = found else { continue };

@@ -141,7 +141,7 @@ impl Peers {
         let keys = Keys::of(&root);
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = rng.random();
-        let config = Config { seed, witness: Some(witness), ..Config::default() };
+        let config = Config { seed, witness: Some(witness.clone()), ..Config::default() };
         let decoder = PresenceDecoder { keys: keys.clone() };
         let (members, members_feed) =
             Mirror::load(etcd.clone(), keys.members.as_bytes(), decoder, config.clone()).await?;
@@ -163,6 +163,7 @@ impl Peers {
         let keeper = Keeper {
             peers: peers.clone(),
             etcd,
+            witness,
             keys,
             presence,
             member,

@@ -1,6 +1,6 @@
 //! What an earlier process of this data folder left: found again, and judged by lineage before any of it is served or uploaded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use courant_fragment::spool::{ClusterId, SpoolId};
 use courant_proto::id::ProcessId;
 use courant_proto::name::JournalName;
 use courant_proto::offset::Offset;
-use etcd_client::Client;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +20,7 @@ use crate::error::Error;
 use crate::journal_space::Space;
 use crate::lineage::judge::{self, Reason, Recovered, Verdict};
 use crate::lineage::{self, Lineage, log_number};
+use crate::transaction::commit::Registry;
 
 /// How often files that nothing needs any more are removed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -116,6 +116,8 @@ pub(crate) struct Judged {
     pub(crate) adoptable: HashMap<JournalName, Adoptable>,
     /// What counts for nothing, and why. It is put aside.
     pub(crate) aside: Vec<(RecoveredJournal, String)>,
+    /// Where content of it ends that the registry has never heard of: it was restored from a copy.
+    pub(crate) unheard: BTreeMap<JournalName, Offset>,
 }
 
 /// Reads the spools folder. What is odd about it is logged.
@@ -153,11 +155,11 @@ pub(crate) async fn judge(
     journals: Vec<RecoveredJournal>,
     cluster: ClusterId,
     space: &Space,
-    etcd: &Client,
+    registry: &Registry,
     me: &ProcessId,
 ) -> Result<Judged, Error> {
     let names = journals.iter().map(|journal| journal.identity.journal.clone());
-    let records = lineage::load(etcd, space.root(), names).await?;
+    let records = lineage::load(registry, space.root(), names).await?;
     let mut judged = Judged::default();
     for journal in journals {
         let name = journal.identity.journal.clone();
@@ -170,7 +172,14 @@ pub(crate) async fn judge(
                 );
                 judged.adoptable.insert(name, Adoptable { journal, cuts, committed });
             }
-            Err(reason) => judged.aside.push((journal, reason.to_string())),
+            Err(reason) => {
+                if matches!(reason, Reason::UnknownEpoch { .. } | Reason::NoLineage)
+                    && journal.complete.iter().chain(&journal.open).any(|spool| spool.length() > 0)
+                {
+                    judged.unheard.insert(name, journal.head);
+                }
+                judged.aside.push((journal, reason.to_string()));
+            }
         }
     }
     Ok(judged)
@@ -182,10 +191,10 @@ pub(crate) async fn rejudge(
     spools: Vec<(SpoolId, Recovered)>,
     cluster: ClusterId,
     space: &Space,
-    etcd: &Client,
+    registry: &Registry,
     me: &ProcessId,
 ) -> Result<Rejudged, Error> {
-    let records = lineage::load(etcd, space.root(), [journal.clone()]).await?;
+    let records = lineage::load(registry, space.root(), [journal.clone()]).await?;
     let record = records.get(journal);
     let item = space.item(journal).map(|item| item.create_revision);
     let record = record.filter(|record| Some(record.create_revision) == item);
@@ -310,7 +319,7 @@ mod tests {
         let journal = JournalName::parse("the/one").expect("a name");
         let at = |offset| Offset::new(offset).expect("not negative");
         let check = |epochs: Option<Vec<Epoch>>, item, cut: Option<i64>, committed: Offset| {
-            let record = epochs.map(|epochs| Lineage { create_revision: 5, stored: 0, epochs });
+            let record = epochs.map(|epochs| Lineage { create_revision: 5, epochs, ..Lineage::default() });
             let spool = Recovered { cluster: 9, create_revision: 5, epoch: 2, begin: at(100), end: at(160) };
             let spools = vec![(SpoolId(7), spool)];
             let rejudged = rejudge_spools(&journal, spools, ClusterId(9), item, record.as_ref(), &me);

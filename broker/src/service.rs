@@ -48,7 +48,7 @@ impl JournalService for Broker {
         let call = self.shared.metrics.began(Operation::Apply);
         Box::pin(call.unary(async move {
             let is_courant = |id: &_| shared.presence.is_courant(id);
-            apply::respond(&shared.etcd, &shared.mirror, &shared.config.id, &is_courant, request).await
+            apply::respond(&shared.registry, &shared.mirror, &shared.config.id, &is_courant, request).await
         }))
     }
 

@@ -30,6 +30,7 @@ use crate::replica::{Replica, Replicas};
 use crate::resolver::resolve::{self, Ask, Resolution};
 use crate::resolver::target::{self, Target};
 use crate::scratch::Budget;
+use crate::transaction::commit::Registry;
 use crate::{apply, suspend};
 
 /// How long a request waits for replicas of this process to follow the mirror.
@@ -39,7 +40,7 @@ const FOLLOW: Duration = Duration::from_secs(10);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) etcd: etcd_client::Client,
+    pub(crate) registry: Registry,
     pub(crate) mirror: SpaceMirror,
     /// Our place among the members: while it is not held, nothing may be acknowledged.
     pub(crate) member: Member,
@@ -160,7 +161,7 @@ impl Shared {
                     if let Some(default) = &self.config.auto_create {
                         revision = {
                             let is_courant = |id: &_| self.presence.is_courant(id);
-                            apply::create(&self.etcd, &self.mirror, &is_courant, default, journal).await?
+                            apply::create(&self.registry, &self.mirror, &is_courant, default, journal).await?
                         };
                     }
                     created = true;
@@ -232,6 +233,6 @@ impl Shared {
 
     /// Changes the suspension of a journal, and returns the revision at which it, or somebody else's change, holds.
     pub(crate) async fn resuspend(&self, journal: &JournalName, to: Suspend) -> Result<i64, tonic::Status> {
-        suspend::update(&self.etcd, &self.space(), journal, to).await
+        suspend::update(&self.registry, &self.space(), journal, to).await
     }
 }

@@ -2,23 +2,22 @@
 
 use courant_proto::name::JournalName;
 use courant_proto::spec::{JournalSpec, Suspend};
-use etcd_client::Client;
 
 use crate::journal_space::Space;
-use crate::transaction::commit::{commit, fault};
+use crate::transaction::commit::{Registry, commit, fault};
 use crate::transaction::{Guard, PutLease, Transaction, Write};
 
 /// Sets a journal's suspension, if neither its spec nor its assignments have changed since `space`. Returns the revision at which
 /// that, or somebody else's change, is seen: whoever asked resolves the journal anew there, whether it was won or lost.
 pub(crate) async fn update(
-    etcd: &Client,
+    registry: &Registry,
     space: &Space,
     journal: &JournalName,
     to: Suspend,
 ) -> Result<i64, tonic::Status> {
     let Some(transaction) = plan(space, journal, to) else { return Ok(space.read_through()) };
     let action = || format!("changing the suspension of journal {journal}");
-    let outcome = commit(etcd, transaction, action).await.map_err(|error| fault(&error))?;
+    let outcome = commit(registry, transaction, action).await.map_err(|error| fault(&error))?;
     Ok(outcome.revision)
 }
 

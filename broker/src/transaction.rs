@@ -7,6 +7,9 @@ pub(crate) mod commit;
 /// Most guards, and most writes, of one transaction: etcd's default limit.
 pub(crate) const MOST_OPERATIONS: usize = 128;
 
+/// The same, with room for a look at the witness: nothing of it happens in a registry that was exchanged.
+pub(crate) const MOST_WITNESSED: usize = MOST_OPERATIONS - 1;
+
 /// A transaction: if all guards hold, all writes happen; if one does not, the keys of `otherwise` are read instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transaction {
@@ -46,9 +49,9 @@ pub(crate) enum PutLease {
 impl Transaction {
     /// Whether another one can join it and both still be taken.
     pub(crate) fn has_room_for(&self, other: &Self) -> bool {
-        self.guards.len() + other.guards.len() <= MOST_OPERATIONS
-            && self.writes.len() + other.writes.len() <= MOST_OPERATIONS
-            && self.otherwise.len() + other.otherwise.len() <= MOST_OPERATIONS
+        self.guards.len() + other.guards.len() <= MOST_WITNESSED
+            && self.writes.len() + other.writes.len() <= MOST_WITNESSED
+            && self.otherwise.len() + other.otherwise.len() <= MOST_WITNESSED
     }
 
     /// Takes over what another one guards, writes and reads.

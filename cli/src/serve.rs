@@ -46,7 +46,7 @@ use crate::failure::Failure;
 use app::App;
 use coordination::coordinate;
 use data_dir::DataDir;
-use life::{Life, LostEnds, Site};
+use life::{Life, Site};
 
 /// Requests under way get this long to end once the process was told to stop.
 const GRACE: Duration = Duration::from_secs(15);
@@ -109,13 +109,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode> {
         was_up: AtomicBool::new(false),
         args,
     };
-    let mut lost_ends = LostEnds::new();
     let code = loop {
-        match Box::pin(site.life(&mut signals, lost_ends)).await? {
+        match Box::pin(site.life(&mut signals)).await? {
             Life::Ended(code) => break code,
-            Life::Estranged(left) => {
+            Life::Estranged => {
                 tracing::warn!("joining the registry that is there now, as a broker that holds nothing");
-                lost_ends = left;
             }
         }
     };

@@ -61,6 +61,14 @@ pub enum Trouble {
         /// What the header says.
         got: Revision,
     },
+    /// A key is as it was before the change that was seen last: the store was restored from a copy.
+    #[error("a key went back from ModRevision {held} to {got}")]
+    KeyWentBack {
+        /// What was seen of it.
+        held: Revision,
+        /// What the store has.
+        got: Revision,
+    },
     /// An event from the past, and not one that was seen.
     #[error("received watch response with first ModRevision {first}, which is <= last Revision {last}")]
     Stale {
@@ -83,7 +91,7 @@ impl Trouble {
     /// Whether reading the prefix again cannot help.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::ClusterMismatch { .. } | Self::WitnessMissing)
+        matches!(self, Self::ClusterMismatch { .. } | Self::WitnessMissing | Self::KeyWentBack { .. })
     }
 }
 

@@ -27,8 +27,10 @@ use crate::source::{Probed, Source, Verified};
 const STEADY: Duration = Duration::from_secs(10);
 /// A probe that finds us behind, while the watch stays silent for this long, ends the watch.
 const SILENCE_LIMIT: Duration = Duration::from_secs(2);
-/// A comparison with the store that failed is made again after this.
+/// A comparison with the store that failed is made again after this, and each time it fails again after twice as long.
 const VERIFY_AGAIN: Duration = Duration::from_secs(5);
+/// After a watch that broke off a comparison is made within this: an etcd that has just come back is not asked by everybody at once.
+const VERIFY_SPREAD: Duration = Duration::from_secs(5);
 /// Of what is odd at one time, so much is logged in full.
 pub(crate) const ODDITIES_LOGGED: usize = 5;
 
@@ -44,6 +46,9 @@ pub struct Feed<D: Decoder> {
     must_reload: bool,
     /// What is held was compared with the store, or read from it, at this revision.
     verified: Revision,
+    /// When it is compared again, and how often that failed since it last did not.
+    next_comparison: Instant,
+    failed_comparisons: u32,
 }
 
 impl<D: Decoder> std::fmt::Debug for Feed<D> {
@@ -75,8 +80,20 @@ impl From<Trouble> for Interrupted {
 impl<D: Decoder> Feed<D> {
     pub(crate) fn new(source: Source<D>, publisher: Publisher<D::Value>) -> Self {
         let rng = StdRng::seed_from_u64(source.config.seed);
-        let verified = publisher.current().revision();
-        Self { source, publisher, rng, attempt: 0, created: None, must_reload: false, verified }
+        let verified = publisher.current().read_through();
+        let mut feed = Self {
+            source,
+            publisher,
+            rng,
+            attempt: 0,
+            created: None,
+            must_reload: false,
+            verified,
+            next_comparison: Instant::now(),
+            failed_comparisons: 0,
+        };
+        feed.next_comparison = feed.after_a_comparison();
+        feed
     }
 
     /// Follows the prefix until `cancel`. Outages of etcd are waited out, however long.
@@ -146,7 +163,8 @@ impl<D: Decoder> Feed<D> {
         let mut comparison: OptionFuture<BoxFuture<'static, Result<Verified, Error>>> = None.into();
         let mut comparing = false;
         // What a watch that broke off had on its way may have been left out.
-        let mut next_comparison = Instant::now();
+        let soon = Instant::now() + VERIFY_SPREAD.mul_f64(self.rng.random());
+        self.next_comparison = self.next_comparison.min(soon);
         loop {
             tokio::select! {
                 message = stream.message() => {
@@ -166,28 +184,32 @@ impl<D: Decoder> Feed<D> {
                     next_probe = Instant::now() + self.source.config.probe_after;
                     self.probed(probed, &mut behind_since)?;
                 }
-                () = sleep_until(next_comparison), if !comparing => {
+                () = sleep_until(self.next_comparison), if !comparing => {
                     let current = self.publisher.current();
-                    if current.revision() > self.verified {
+                    if current.read_through() > self.verified {
                         comparison = Some(self.source.verify(current)).into();
                         comparing = true;
                     } else {
-                        next_comparison = self.next_comparison();
+                        self.next_comparison = self.after_a_comparison();
                     }
                 }
                 Some(compared) = &mut comparison, if comparing => {
                     comparison = None.into();
                     comparing = false;
                     let failed = self.compared(compared)?;
-                    next_comparison =
-                        if failed { Instant::now() + VERIFY_AGAIN } else { self.next_comparison() };
+                    self.failed_comparisons = if failed { self.failed_comparisons.saturating_add(1) } else { 0 };
+                    self.next_comparison = self.after_a_comparison();
+                    if failed {
+                        let again = verify_again(self.failed_comparisons, self.rng.random());
+                        self.next_comparison = self.next_comparison.min(Instant::now() + again);
+                    }
                 }
             }
         }
     }
 
     /// Members of a cluster do not all compare at the same time.
-    fn next_comparison(&mut self) -> Instant {
+    fn after_a_comparison(&mut self) -> Instant {
         Instant::now() + self.source.config.verify_every.mul_f64(0.5 + self.rng.random::<f64>())
     }
 
@@ -240,11 +262,15 @@ impl<D: Decoder> Feed<D> {
             let trouble = Trouble::RevisionMismatch { expected, got: is.revision };
             return Err(Interrupted::Fatal(trouble));
         }
+        if let Some((held, got)) = loaded.key_before(&previous) {
+            return Err(Interrupted::Fatal(Trouble::KeyWentBack { held, got }));
+        }
         // A store that was exchanged before the read still is.
         self.see_witness().await?;
         info!(prefix = printable(&self.source.prefix), revision = %is.revision, keys = loaded.len(), "prefix read again");
         self.must_reload = false;
         self.verified = is.revision;
+        self.failed_comparisons = 0;
         self.publisher.publish(loaded);
         Ok(())
     }
@@ -332,6 +358,12 @@ impl<D: Decoder> Feed<D> {
     }
 }
 
+/// How long after comparisons that failed, so many in a row, the next is made. With `jitter` in `[0, 1)`.
+fn verify_again(failures: u32, jitter: f64) -> Duration {
+    let full = VERIFY_AGAIN.saturating_mul(1 << failures.saturating_sub(1).min(8));
+    full.mul_f64(0.5 + 0.5 * jitter)
+}
+
 async fn wait_until_asked(notify: &tokio::sync::Notify, earliest: Instant) {
     sleep_until(earliest).await;
     notify.notified().await;
@@ -369,5 +401,18 @@ fn log(oddities: &[Oddity]) {
     }
     if let Some(more) = oddities.len().checked_sub(ODDITIES_LOGGED).filter(|more| *more > 0) {
         warn!(more, "further events were odd");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_that_fail_are_made_ever_more_seldom_and_not_by_all_at_once() {
+        assert!(verify_again(1, 0.0) < verify_again(1, 0.9));
+        assert!(verify_again(1, 0.99) <= VERIFY_AGAIN);
+        assert!((1..12).all(|failures| verify_again(failures, 0.5) <= verify_again(failures + 1, 0.5)));
+        assert_eq!(verify_again(3, 0.5), VERIFY_AGAIN.mul_f64(3.0));
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::decode::Decoder;
 use crate::error::Error;
+use crate::etcd::printable;
 use crate::feed::Feed;
 use crate::revision::Revision;
 use crate::snapshot::Snapshot;
@@ -152,7 +153,8 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     ///
     /// # Errors
     ///
-    /// What etcd answered. Nothing is retried here: at the start, the caller knows how long it wants to try.
+    /// What etcd answered, or [`Error::Exchanged`] if it does not carry the witness. Nothing is retried here: at the start, the caller knows
+    /// how long it wants to try.
     pub async fn load<D: Decoder<Value = V>>(
         client: Client,
         prefix: impl Into<Vec<u8>>,
@@ -161,6 +163,13 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     ) -> Result<(Self, Feed<D>), Error> {
         let source = Source::new(client, prefix.into(), decoder, config);
         let snapshot = source.load(None).await?;
+        // Asked after it was read: a store that was exchanged before that still is.
+        if let Some(witness) = source.config.witness.as_ref()
+            && !source.is_the_one().await?
+        {
+            let action = format!("loading {:?}", printable(&source.prefix));
+            return Err(Error::Exchanged { action, key: printable(&witness.key) });
+        }
         let (mirror, publisher) = Self::with_publisher(snapshot, source.config.probe_after);
         Ok((mirror, Feed::new(source, publisher)))
     }

@@ -158,6 +158,16 @@ impl<V> Snapshot<V> {
         refused.or_else(|| self.get(key).map(Entry::seen))
     }
 
+    /// A key that is older here than it is in `previous`, which was read earlier: the revisions of its last change there and here. In one
+    /// history there is none.
+    pub(crate) fn key_before(&self, previous: &Self) -> Option<(Revision, Revision)> {
+        let keys = self.all().iter().map(|entry| &entry.key).chain(self.set_aside.keys());
+        keys.into_iter().find_map(|key| {
+            let (held, got) = (previous.seen(key)?.mod_revision, self.seen(key)?.mod_revision);
+            (got < held).then_some((held, got))
+        })
+    }
+
     /// How many keys the prefix holds in etcd, whether they could be decoded or not.
     pub(crate) fn key_count(&self) -> usize {
         self.len() + self.set_aside.keys().filter(|key| self.entries.get(key).is_none()).count()

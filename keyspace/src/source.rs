@@ -129,7 +129,8 @@ impl<D: Decoder> Source<D> {
         let (limit, waited) = (self.config.page_size.max(1), self.config.request_timeout);
         let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         async move {
-            let at = snapshot.revision();
+            // As far as it is known to be told: the revision of the newest change may be compacted by now.
+            let at = snapshot.read_through();
             let action = format!("comparing {:?} with revision {at}", printable(&from));
             let mut held = 0;
             loop {

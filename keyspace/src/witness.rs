@@ -21,7 +21,8 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// The witness of a store: the value that is there, or `fresh`, which is put if there is none.
+    /// The witness of a store: the value that is there, or `fresh`, which is put if there is none. With it comes the id of the store's
+    /// cluster.
     ///
     /// # Errors
     ///
@@ -30,7 +31,7 @@ impl Witness {
         client: &Client,
         key: impl Into<Vec<u8>>,
         fresh: impl Into<Vec<u8>>,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, u64), Error> {
         let (key, fresh) = (key.into(), fresh.into());
         let action = || format!("establishing the witness {:?}", printable(&key));
         let txn = Txn::new()
@@ -39,19 +40,24 @@ impl Witness {
             .or_else([TxnOp::get(key.clone(), None)]);
         let answer =
             Box::pin(client.kv_client().txn(txn)).await.map_err(|source| Error::etcd(action(), source))?;
+        let cluster_id = crate::etcd::header(&action(), answer.header())?.cluster_id;
         if answer.succeeded() {
-            return Ok(Self { key, value: fresh });
+            return Ok((Self { key, value: fresh }, cluster_id));
         }
         let Some(TxnOpResponse::Get(found)) = answer.op_responses().into_iter().next() else {
             return Err(Error::Malformed { action: action(), missing: "range response" });
         };
         let value = found.kvs().first().map(|found| found.value().to_vec());
         let value = value.ok_or_else(|| Error::Malformed { action: action(), missing: "key" })?;
-        Ok(Self { key, value })
+        Ok((Self { key, value }, cluster_id))
     }
 
-    /// Whether the store that answers now is the one.
-    pub(crate) async fn is_there(&self, client: &Client, waited: Duration) -> Result<bool, Error> {
+    /// Whether the store that answers now is the one. An answer that the store as a whole agrees upon, within `waited`.
+    ///
+    /// # Errors
+    ///
+    /// What etcd answered. Asking again is safe.
+    pub async fn is_there(&self, client: &Client, waited: Duration) -> Result<bool, Error> {
         let action = || format!("reading the witness {:?}", printable(&self.key));
         let mut kv = client.kv_client();
         let asked = Box::pin(kv.get(self.key.clone(), None));
@@ -62,7 +68,9 @@ impl Witness {
         Ok(answer.kvs().first().is_some_and(|found| found.value() == self.value))
     }
 
-    pub(crate) fn compare(&self) -> Compare {
+    /// What a transaction compares, so that it changes nothing in any other store.
+    #[must_use]
+    pub fn compare(&self) -> Compare {
         Compare::value(self.key.clone(), CompareOp::Equal, self.value.clone())
     }
 }

@@ -24,7 +24,7 @@ async fn applied(
     changes: Vec<wire::apply_request::Change>,
 ) -> Result<(Status, i64), tonic::Status> {
     let request = wire::ApplyRequest { changes };
-    let response = respond(cluster.etcd(), &cluster.mirror, &me(), &|_| true, request).await?;
+    let response = respond(&cluster.as_registry(), &cluster.mirror, &me(), &|_| true, request).await?;
     let revision = response.header.expect("a header").etcd.expect("a registry").revision;
     Ok((Status::from_wire(response.status).expect("a status"), revision))
 }
@@ -140,7 +140,8 @@ async fn names_do_not_nest_however_stale_the_plan_is() {
                 cluster.put_item(&spec(existing)).await;
                 let change = Change { expect, to: Target::Upsert(Box::new(spec(new))) };
                 let transaction = plan(&stale, &[change], most_guards).expect("a plan on what was");
-                let outcome = commit(cluster.etcd(), transaction, String::new).await.expect("an answer");
+                let outcome =
+                    commit(&cluster.as_registry(), transaction, String::new).await.expect("an answer");
                 assert!(!outcome.succeeded, "{existing} before {new}, {expect:?}, {most_guards} guards");
                 cluster.stop().await;
             }
@@ -192,9 +193,9 @@ async fn more_changes_than_a_transaction_takes_are_the_registrys_to_refuse() {
 async fn a_default_journal_is_created_once() {
     let cluster = Arc::new(Cluster::start().await);
     let default = labelled("ignored/name", &[("from", "default")]);
-    let creations = (0..8)
-        .map(|_| create(cluster.etcd(), &cluster.mirror, &|_| true, &default, &JOURNAL))
-        .collect::<Vec<_>>();
+    let registry = cluster.as_registry();
+    let creations =
+        (0..8).map(|_| create(&registry, &cluster.mirror, &|_| true, &default, &JOURNAL)).collect::<Vec<_>>();
     static JOURNAL: std::sync::LazyLock<JournalName> = std::sync::LazyLock::new(|| name("acme/new"));
     for revision in futures::future::join_all(creations).await {
         let revision = revision.expect("a revision");
@@ -205,7 +206,8 @@ async fn a_default_journal_is_created_once() {
             (Some("default"), item.mod_revision)
         );
     }
-    let nested = create(cluster.etcd(), &cluster.mirror, &|_| true, &default, &name("acme/new/inner")).await;
+    let nested =
+        create(&cluster.as_registry(), &cluster.mirror, &|_| true, &default, &name("acme/new/inner")).await;
     let text = nested.expect_err("it nests").message().to_owned();
     assert!(text.starts_with("journal acme/new/inner cannot be created beside acme/new:"), "{text}");
     Arc::into_inner(cluster).expect("nobody else").stop().await;
@@ -216,8 +218,9 @@ async fn the_header_names_this_broker_while_it_is_a_member() {
     let cluster = Cluster::start().await;
     let process = async |cluster: &Cluster| {
         let request = wire::ApplyRequest::default();
-        let response =
-            respond(cluster.etcd(), &cluster.mirror, &me(), &|_| true, request).await.expect("an answer");
+        let response = respond(&cluster.as_registry(), &cluster.mirror, &me(), &|_| true, request)
+            .await
+            .expect("an answer");
         response.header.expect("a header").process_id.expect("an id").suffix
     };
     assert_eq!(process(&cluster).await, "");

@@ -146,7 +146,7 @@ async fn ten_thousand_journals_are_assigned_together() {
             lease: PutLease::None,
         });
         let transaction = Transaction { writes: writes.collect(), ..Transaction::default() };
-        commit(cluster.etcd(), transaction, String::new).await.expect("an answer");
+        commit(&cluster.as_registry(), transaction, String::new).await.expect("an answer");
     }
     let before = cluster.registry.revision();
     let space = cluster.until("all assignments", |space| space.all_assignments().len() == JOURNALS).await;

@@ -1,7 +1,6 @@
 //! Appends at clusters of more than one: statuses that hang on assignments, registers and suspension from the primary and from elsewhere.
 
 use courant_proto::codec::Codec;
-use courant_proto::offset::Offset;
 use courant_proto::service::JournalService;
 use courant_proto::spec::{Flags, FragmentSpec, JournalSpec};
 use courant_proto::wire;
@@ -82,26 +81,6 @@ async fn statuses_that_hang_on_assignments() {
             assert_eq!(read(broker, journal, 7).await, b"content", "{journal}");
         }
     }
-    cluster.stop().await;
-}
-
-/// What no store took when the registry was lost is not there any more, and its offsets are not given out again.
-#[tokio::test]
-async fn a_journal_goes_on_behind_what_was_lost_with_another_registry() {
-    let lost_end = Offset::new(500).expect("not negative");
-    let cluster = Cluster::start_after(&["zone-a/aaaa", "zone-b/bbbb"], "the/one", lost_end).await;
-    cluster.create(&JournalSpec { replication: 2, ..spec("the/one") }).await;
-    cluster.create(&JournalSpec { replication: 2, ..spec("the/other") }).await;
-    let broker = &cluster.brokers[0];
-    append(broker, "the/other", &[b"not concerned"]).await;
-    let refused = append(broker, "the/one", &[b"too early"]).await;
-    assert_eq!(refused.status(), wire::Status::IndexHasGreaterOffset);
-    let below = ask(broker, wire::AppendRequest { offset: 499, ..to("the/one") }, b"").await;
-    assert_ne!(below.status(), wire::Status::Ok);
-    let accepted = ask(broker, wire::AppendRequest { offset: 500, ..to("the/one") }, b"").await;
-    assert_eq!(accepted.status(), wire::Status::Ok);
-    let behind = append(broker, "the/one", &[b"and on"]).await;
-    assert_eq!(behind.commit.map(|commit| commit.begin), Some(500));
     cluster.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Brokers of this process on one registry, over real sockets, and beside them scripted ones that do as a test tells them. A scripted
 //! broker that joins first leads, and assigns nothing: the test does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ use super::scripted::{self, Scripted};
 use crate::broker::{Broker, Components, Tasks};
 use crate::config::Config;
 use crate::journal_space::fixture::{broker, id, name, root};
+use crate::lost_ends::LostEndsFile;
 use crate::peer::client::PeerClient;
 
 /// What a test waits for comes within this.
@@ -48,8 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) peers: PeerClient,
     /// The spool quotas of those that join, in order; who has none is left without end.
     quotas: Vec<u64>,
-    /// What brokers that join had of journals of another registry.
-    lost_ends: HashMap<JournalName, Offset>,
+    /// What the first broker that joins lost with another registry.
+    lost_ends: BTreeMap<JournalName, Offset>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
     /// The registry and all cores. They end after everything that asks them: to that, what is gone before it is told to end is a fault.
@@ -74,7 +75,7 @@ impl Cluster {
             clock,
             peers: PeerClient::default(),
             quotas: Vec::new(),
-            lost_ends: HashMap::new(),
+            lost_ends: BTreeMap::new(),
             cancel: CancellationToken::new(),
             tasks: JoinSet::new(),
             foundation,
@@ -97,12 +98,17 @@ impl Cluster {
         cluster
     }
 
-    /// The same, where each broker had content up to here of a journal of another registry.
-    pub(crate) async fn start_after(members: &[&str], journal: &str, lost_end: Offset) -> Self {
+    /// Brokers to which a test assigns journals. The first of them had content up to here of a journal of another registry.
+    pub(crate) async fn led_after(
+        scripted: &str,
+        members: &[&str],
+        (journal, lost_end): (&str, Offset),
+    ) -> (Self, Scripted) {
         let mut cluster = Self::empty();
         cluster.lost_ends.insert(name(journal), lost_end);
+        let leader = cluster.join_scripted(scripted).await;
         cluster.join_all(members).await;
-        cluster
+        (cluster, leader)
     }
 
     /// Brokers to which a test assigns journals, as a scripted one came first; and that one.
@@ -191,7 +197,11 @@ impl Cluster {
         };
         let mut config = Config::new(id.clone(), format!("http://{address}"), "spools");
         config.spool_quota = Some(self.quotas.get(self.brokers.len()).copied().unwrap_or(0));
-        config.lost_ends.clone_from(&self.lost_ends);
+        let lost_ends = std::mem::take(&mut self.lost_ends);
+        if !lost_ends.is_empty() {
+            let file = LostEndsFile::new(Arc::clone(&components.disk), "spools");
+            file.add(lost_ends).await.expect("kept");
+        }
         let mut metrics = prometheus_client::registry::Registry::default();
         let opened = Box::pin(Broker::open(config, components, &mut metrics)).await;
         let (broker, Tasks { cores, background }) = opened.expect("a broker");
@@ -289,6 +299,17 @@ impl Cluster {
         for held in space.assignments(journal) {
             self.put(held.entry.key.to_vec(), space.bare_route(journal).encode()).await;
         }
+    }
+
+    /// Deletes all keys with a prefix, at one revision.
+    pub(crate) async fn delete_all(&self, prefix: &str) {
+        let etcd = self.registry.client().await.expect("no socket is involved");
+        let options = if prefix.is_empty() {
+            etcd_client::DeleteOptions::new().with_all_keys()
+        } else {
+            etcd_client::DeleteOptions::new().with_prefix()
+        };
+        etcd.kv_client().delete(prefix, Some(options)).await.expect("a delete");
     }
 
     pub(crate) async fn until(&self, what: &str, mut seen: impl FnMut() -> bool) {

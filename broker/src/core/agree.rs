@@ -117,7 +117,7 @@ impl Core {
         }
         owned.line = Line::Idle;
         match outcome {
-            Agreed::Open { epoch, base, members, links, knows_end } => {
+            Agreed::Open { epoch, base, members, links, knows_end, lost_end } => {
                 owned.failing_since = None;
                 owned.full = None;
                 owned.failures = 0;
@@ -128,6 +128,11 @@ impl Core {
                 let end = owned.spool(&self.log).map_or(base, Spool::end);
                 // Whatever was rumoured of it, this is what its members hold.
                 owned.floor = base;
+                if let Some(lost_end) = lost_end {
+                    owned.lost_end = lost_end;
+                    // Whoever accepts the loss reads the write head to know where the journal goes on.
+                    owned.replica.index.raise_head(lost_end);
+                }
                 // Where members of an epoch before have told how far it went, what the stores seem to hold apart from that, further
                 // up, was never part of the journal. Without them the stores are all there is to go by.
                 let reaches = owned.replica.index.reaches(end);

@@ -1,5 +1,6 @@
 //! What a core can be told, and what it answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use courant_fragment::spool::recover::RecoveredJournal;
@@ -30,7 +31,7 @@ pub(crate) enum Command {
     /// Take over what an earlier process left of a journal, whether or not the journal is ours now.
     Adopt(Box<Adoptable>),
     /// The journal is ours from here on, with this part in it.
-    Start { replica: Arc<Replica>, place: Place, lost_end: Offset },
+    Start { replica: Arc<Replica>, place: Place },
     /// Its assignments have changed.
     Rerouted { replica: Arc<Replica>, place: Place },
     /// Put aside what an earlier process left, for a reason: it counts for nothing.
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     Rejudged { journal: JournalName, create_revision: i64, rejudged: Rejudged },
     /// Close the journal's open spool.
     Roll { journal: JournalName },
+    /// Tell where content ends that is held here.
+    HeldEnds { reply: oneshot::Sender<BTreeMap<JournalName, Offset>> },
+    /// Put aside what nobody has told to count, where that is in the way of what does.
+    LeaveUnsettled { done: oneshot::Sender<()> },
     /// Close all open spools and hand them to the persister; told when that is done.
     Drain { done: oneshot::Sender<()> },
     /// End the epochs of journals that have nothing left to persist; told when they were.
@@ -118,7 +123,15 @@ pub(crate) struct AppendJob {
 pub(crate) enum Agreed {
     /// All members hold everything below `base`, and rounds of the epoch can be sent. `knows_end`: nobody in the cluster is of another make,
     /// and no member's log ever lost anything, so that there can be no more of the journal than they tell.
-    Open { epoch: u64, base: Offset, members: Arc<[Held]>, links: Vec<Link>, knows_end: bool },
+    /// `lost_end`: where content ends that was lost with another registry, if the journal has yet to go on behind it; none if that was not asked.
+    Open {
+        epoch: u64,
+        base: Offset,
+        members: Arc<[Held]>,
+        links: Vec<Link>,
+        knows_end: bool,
+        lost_end: Option<Offset>,
+    },
     /// Bytes of the last epoch may be missing; the journal can go on at this offset or above, if an operator says so.
     Refused { floor: Offset },
     /// Somebody could not be reached, or something has changed; it may pass.

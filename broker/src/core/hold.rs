@@ -10,10 +10,11 @@
 //! contributed to by the log that knows it, and needs no operator. What is not known to be committed is kept as it is, and neither served nor
 //! uploaded, until an agreement or the lineage says how much of it counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use courant_fragment::error::Error;
-use courant_fragment::spool::log::{Adopted, Opening};
+use courant_fragment::spool::log::{Adopted, Opening, SpoolLog};
 use courant_fragment::spool::recover::RecoveredJournal;
 use courant_fragment::spool::{Spool, SpoolId};
 use courant_proto::name::JournalName;
@@ -95,14 +96,9 @@ impl Core {
     }
 
     /// Takes over a journal, with what is here of it.
-    pub(super) fn start(&mut self, replica: Arc<Replica>, place: Place, lost_end: Offset) {
+    pub(super) fn start(&mut self, replica: Arc<Replica>, place: Place) {
         let journal = replica.journal.clone();
-        if lost_end > Offset::ZERO {
-            // Whoever accepts the loss reads the write head to know where the journal goes on.
-            replica.index.raise_head(lost_end);
-        }
         let mut owned = Owned::new(replica, place);
-        owned.lost_end = lost_end;
         owned.generation = self.state.tokens.remove(&journal).unwrap_or(0);
         self.state.wheel.forget(&journal);
         let mut offered = Vec::new();
@@ -265,6 +261,63 @@ impl Core {
                 %journal, begin = %first.begin(), end = %last.end(),
                 "kept in the spools for the next start, and not persisted: neither the journal's members nor its lineage have told whether it counts"
             );
+        }
+    }
+
+    /// Where content ends that is held here, be it about to be stored or not: who is primary in another registry by then may list the store
+    /// before that.
+    pub(super) fn held_ends(&self) -> BTreeMap<JournalName, Offset> {
+        let mut ends = BTreeMap::new();
+        let owned = self.state.journals.iter().map(|(journal, owned)| {
+            (journal, owned.pending.iter().chain(&owned.spool), owned.veil.replicated())
+        });
+        let rested = self.state.rested.iter().map(|(journal, rested)| {
+            let committed = if rested.is_old { Offset::ZERO } else { rested.committed };
+            (journal, rested.pending.iter().chain(&rested.spool), committed)
+        });
+        for (journal, spools, committed) in owned.chain(rested) {
+            let held = spools.filter_map(|spool| self.log.spool(*spool)).filter(|spool| spool.length() > 0);
+            let Some(end) = held.map(Spool::end).max() else { continue };
+            if end > committed {
+                tracing::warn!(
+                    %journal, from = %committed, %end,
+                    "nobody has told whether all that is held of the journal counts; the rest is kept aside"
+                );
+            }
+            ends.insert(journal.clone(), end);
+        }
+        ends
+    }
+
+    /// Puts aside what nobody has told to count, in spools whose begin does: nobody will tell any more, and what counts is to be stored.
+    /// The rest stays as it is.
+    pub(super) fn leave_unsettled(&mut self) {
+        let is_split = |log: &SpoolLog, spool: SpoolId, at: Offset| {
+            log.spool(spool).is_some_and(|spool| spool.begin() < at && spool.end() > at)
+        };
+        let owned = self.state.journals.iter().filter_map(|(journal, owned)| {
+            let mut spools = owned.pending.iter().copied().chain(owned.spool);
+            let at = owned.veil.replicated();
+            spools.any(|spool| is_split(&self.log, spool, at)).then(|| (journal.clone(), at))
+        });
+        let owned: Vec<(JournalName, Offset)> = owned.collect();
+        for (journal, at) in owned {
+            self.break_line(&journal, "the registry was exchanged");
+            self.cut_above(&journal, at);
+            self.show(&journal);
+        }
+        let rested: Vec<JournalName> = self.state.rested.keys().cloned().collect();
+        for journal in rested {
+            let Some(rested) = self.state.rested.get(&journal) else { continue };
+            let at = rested.committed;
+            let all: Vec<SpoolId> = rested.pending.iter().copied().chain(rested.spool).collect();
+            if rested.is_old || !all.iter().any(|spool| is_split(&self.log, *spool, at)) {
+                continue;
+            }
+            self.cut(all.into_iter().map(|spool| (spool, at)).collect());
+            if let Some(rested) = self.state.rested.get_mut(&journal) {
+                rested.pending.retain(|spool| self.log.spool(*spool).is_some());
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) struct Owned {
     /// Whether nothing that was committed can lie behind the head of the spool.
     pub(super) certain: bool,
     pub(super) floor: Offset,
-    /// Where content ends that this broker had under an earlier incarnation of the registry, and that is in no store.
+    /// Where content ends that somebody had under another registry, and that no store may have, as the journal's record tells.
     pub(super) lost_end: Offset,
     /// Complete spools that no store is known to hold yet, oldest first.
     pub(super) pending: Vec<SpoolId>,

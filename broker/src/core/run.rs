@@ -174,7 +174,7 @@ impl Core {
         match command {
             Command::Append(job) => self.enqueue(*job),
             Command::Adopt(adoptable) => self.adopt(*adoptable),
-            Command::Start { replica, place, lost_end } => self.start(replica, place, lost_end),
+            Command::Start { replica, place } => self.start(replica, place),
             Command::Rerouted { replica, place } => self.rerouted(&replica, place),
             Command::SetAside { journal, reason } => self.set_aside(*journal, &reason),
             Command::Stop { journal, create_revision, deleted } => {
@@ -199,6 +199,13 @@ impl Core {
                 self.rejudged(&journal, create_revision, rejudged);
             }
             Command::Roll { journal } => self.roll(&journal),
+            Command::HeldEnds { reply } => {
+                let _ = reply.send(self.held_ends());
+            }
+            Command::LeaveUnsettled { done } => {
+                self.leave_unsettled();
+                let _ = done.send(());
+            }
             Command::Drain { done } => {
                 let all: Vec<JournalName> = self.state.journals.keys().cloned().collect();
                 for journal in all {

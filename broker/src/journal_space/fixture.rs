@@ -209,6 +209,11 @@ impl Cluster {
         &self.client.0
     }
 
+    /// The registry as transactions take it, whatever it may be exchanged for.
+    pub(crate) fn as_registry(&self) -> crate::transaction::commit::Registry {
+        self.etcd().clone().into()
+    }
+
     /// Puts a key without a lease, and waits until the mirror shows it.
     pub(crate) async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> i64 {
         let put = self.etcd().kv_client().put(key, value, None).await.expect("a put");

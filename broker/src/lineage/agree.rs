@@ -72,6 +72,15 @@ pub(crate) enum Agreed {
     },
     /// These were members of the last epoch and were not asked. With their answers, or without them, it is decided again as asked.
     Ask(Vec<ProcessId>),
+    /// A log has the journal in an epoch that the record has never heard of: the registry is not what it was.
+    Unknown {
+        /// Whose log.
+        by: ProcessId,
+        /// Its epoch.
+        theirs: u64,
+        /// The newest of the record.
+        newest: u64,
+    },
     /// Bytes of the last epoch may be missing. An operator can let the journal go on at this offset or above.
     Refuse {
         /// That offset.
@@ -116,6 +125,13 @@ struct Contribution<'a> {
 }
 
 fn after(record: &Lineage, newest: &Epoch, wish: &Wish<'_>, asked: bool) -> Agreed {
+    // An epoch is recorded before anybody holds a byte of it, and the record was read after this was told.
+    let epochs = wish.contributors.iter().filter_map(|one| Some((one, one.head.as_ref()?.epoch)));
+    if let Some((one, theirs)) = epochs.max_by_key(|(_, epoch)| *epoch)
+        && theirs > newest.number
+    {
+        return Agreed::Unknown { by: one.id.clone(), theirs, newest: newest.number };
+    }
     let counting: Vec<Contribution<'_>> =
         wish.contributors.iter().filter_map(|one| contribution(newest, one)).collect();
     let answered = |id: &ProcessId| wish.contributors.iter().any(|one| one.id == *id);
@@ -142,7 +158,7 @@ fn after(record: &Lineage, newest: &Epoch, wish: &Wish<'_>, asked: bool) -> Agre
         .filter(|head| head.epoch == newest.number)
         .collect();
     let rumoured = rumours.iter().rev().max_by_key(|head| head.end);
-    let floor = newest.begin().max(record.stored()).max(wish.store_end);
+    let floor = newest.begin().max(record.stored()).max(wish.store_end).max(record.lost_end());
     let floor = rumoured.map_or(floor, |head| head.end.max(floor));
     if !wish.accept_loss || wish.begin < floor {
         return Agreed::Refuse { floor };

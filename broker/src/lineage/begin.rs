@@ -18,10 +18,10 @@ use super::keeper::{BeginEpoch, EpochOutcome};
 use super::known::Records;
 use super::record::{Epoch, Lineage};
 use crate::transaction::commit::commit;
-use crate::transaction::{Guard, MOST_OPERATIONS, PutLease, Transaction, Write};
+use crate::transaction::{Guard, MOST_WITNESSED, PutLease, Transaction, Write};
 
 /// Epochs in one transaction: each guards, and reads if that fails, its record and its journal.
-const TOGETHER: usize = MOST_OPERATIONS / 2;
+const TOGETHER: usize = MOST_WITNESSED / 2;
 
 /// How often an epoch is decided anew because its record changed under it.
 const MOST_TRIES: u32 = 8;
@@ -65,7 +65,8 @@ impl Pending {
     /// What is to be written so that the epoch begins, or what has come of it already.
     fn decide(&self, record: Option<&Lineage>) -> Decided {
         let wish = &*self.wish;
-        let record = record.filter(|record| record.create_revision == wish.create_revision);
+        let record = record.cloned().and_then(|record| record.of(wish.create_revision));
+        let record = record.as_ref();
         if let Some(own) = record.and_then(Lineage::newest).filter(|newest| newest.attempt == self.attempt) {
             return Decided::Done(EpochOutcome::Began {
                 epoch: own.number,
@@ -114,7 +115,7 @@ pub(super) async fn begin(records: &mut Records, rng: &mut StdRng, mut pending: 
                 pending = again;
                 pause = PAUSES.0;
             }
-            Err((error, unanswered)) if Instant::now() >= give_up => {
+            Err((error, unanswered)) if error.is_exchanged() || Instant::now() >= give_up => {
                 let why = format!("the registry cannot record the beginning of an epoch: {error}");
                 for pending in unanswered.into_iter().chain(rest) {
                     pending.answer(EpochOutcome::Unavailable(why.clone()));
@@ -162,7 +163,7 @@ async fn attempt(
     let outcome = if steps.is_empty() {
         Ok(None)
     } else {
-        commit(&records.etcd, transaction, || "beginning epochs of journals".to_owned()).await.map(Some)
+        commit(&records.registry, transaction, || "beginning epochs of journals".to_owned()).await.map(Some)
     };
     let outcome = match outcome {
         Ok(outcome) => outcome,

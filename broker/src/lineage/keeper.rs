@@ -105,7 +105,7 @@ impl LineageKeeper {
             return stopped();
         }
         let record = answer.await.unwrap_or_else(|_| stopped())?;
-        Ok(record.filter(|record| record.create_revision == create_revision))
+        Ok(record.and_then(|record| record.of(create_revision)))
     }
 
     /// Begins an epoch: when this returns that it began, the registry has it. Requests that come together share a transaction.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use courant_keyspace::Error;
 use courant_proto::name::JournalName;
-use etcd_client::{Client, KeyValue};
+use etcd_client::KeyValue;
 use prost::Message as _;
 
 use super::record::Lineage;
 use crate::journal_space::Root;
-use crate::transaction::commit::read;
+use crate::transaction::commit::{Registry, read};
 
 /// A record, and when it was put; none and zero if there is none, or nobody has looked.
 #[derive(Clone, Debug, Default)]
@@ -27,14 +27,14 @@ struct Kept {
 
 /// What is known of records, and where they are kept. What is known may be wrong; transactions guard against that.
 pub(super) struct Records {
-    pub(super) etcd: Client,
+    pub(super) registry: Registry,
     pub(super) root: Arc<Root>,
     by_journal: HashMap<JournalName, Kept>,
 }
 
 impl Records {
-    pub(super) fn new(etcd: Client, root: Arc<Root>) -> Self {
-        Self { etcd, root, by_journal: HashMap::new() }
+    pub(super) fn new(registry: Registry, root: Arc<Root>) -> Self {
+        Self { registry, root, by_journal: HashMap::new() }
     }
 
     pub(super) fn get(&self, journal: &JournalName) -> Option<Known> {
@@ -82,7 +82,7 @@ impl Records {
     /// Reads the records of journals as they are now, in order.
     pub(super) async fn read(&self, journals: &[JournalName]) -> Result<Vec<Option<KeyValue>>, Error> {
         let keys = journals.iter().map(|journal| self.root.lineage(journal)).collect();
-        read(&self.etcd, keys, || "reading the lineage of journals".to_owned()).await
+        read(&self.registry, keys, || "reading the lineage of journals".to_owned()).await
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,7 +11,7 @@ use super::keeper::Rolled;
 use super::known::Records;
 use super::record::{Lineage, Sealed};
 use crate::transaction::commit::commit;
-use crate::transaction::{Guard, MOST_OPERATIONS, PutLease, Transaction, Write};
+use crate::transaction::{Guard, MOST_WITNESSED, PutLease, Transaction, Write};
 
 /// How often a note is tried before it is dropped.
 const MOST_TRIES: u32 = 8;
@@ -61,7 +61,7 @@ impl Notes {
         // Taken with its room: most of the time there is nothing to note.
         let mut notes: Vec<(JournalName, Note)> = mem::take(&mut self.by_journal).into_iter().collect();
         while !notes.is_empty() {
-            let rest = notes.split_off(notes.len().min(MOST_OPERATIONS));
+            let rest = notes.split_off(notes.len().min(MOST_WITNESSED));
             let tried = write_some(records, &notes).await;
             if !matches!(tried, Ok(true)) {
                 for (journal, mut note) in notes {
@@ -116,7 +116,7 @@ async fn write_some(records: &mut Records, notes: &[(JournalName, Note)]) -> Res
         return Ok(true);
     }
     let outcome =
-        commit(&records.etcd, transaction, || "noting what journals have stored".to_owned()).await?;
+        commit(&records.registry, transaction, || "noting what journals have stored".to_owned()).await?;
     if outcome.succeeded {
         for (journal, record) in after {
             match record {
@@ -167,7 +167,7 @@ mod tests {
                 ..Epoch::default()
             };
             let epochs = vec![epoch(1, 455, members[0]), epoch(2, 42_526, members[1])];
-            let record = Lineage { create_revision: 7, stored: 455, epochs };
+            let record = Lineage { create_revision: 7, stored: 455, epochs, lost_end: 0 };
             let rolled = Rolled {
                 journal: JournalName::parse("the/one").expect("a name"),
                 create_revision: 7,

@@ -22,6 +22,10 @@ pub(crate) struct Lineage {
     /// The recent epochs, by ascending number and begin. The last one is the present one.
     #[prost(message, repeated, tag = "3")]
     pub(crate) epochs: Vec<Epoch>,
+    /// Where content of a journal of this name ends that somebody had under another registry, and that no store may have. Zero: none
+    /// that is known of, or the journal has gone on behind it. A record without a revision knows of nothing else.
+    #[prost(int64, tag = "4")]
+    pub(crate) lost_end: i64,
 }
 
 /// A span of a journal's life in which the same members held its bytes.
@@ -95,6 +99,29 @@ impl Lineage {
         Offset::new(self.stored).unwrap_or(Offset::ZERO)
     }
 
+    /// Where content ends that was lost with another registry.
+    pub(crate) fn lost_end(&self) -> Offset {
+        Offset::new(self.lost_end).unwrap_or(Offset::ZERO)
+    }
+
+    /// What the record tells of the journal that was created at a revision. What was lost before there was any is told of the first.
+    #[must_use]
+    pub(crate) fn of(self, create_revision: i64) -> Option<Self> {
+        match self.create_revision {
+            created if created == create_revision => Some(self),
+            0 => Some(Self { create_revision, ..self }),
+            _ => None,
+        }
+    }
+
+    /// The record with what somebody lost with another registry; none if that makes no difference to it.
+    #[must_use]
+    pub(crate) fn losing(&self, end: Offset) -> Option<Self> {
+        let reached =
+            self.newest().map_or(Offset::ZERO, Epoch::begin).max(self.stored()).max(self.lost_end());
+        (end > reached).then(|| Self { lost_end: end.get(), ..self.clone() })
+    }
+
     /// Whether the same broker alone held all epochs that are remembered.
     pub(crate) fn is_of_one(&self) -> bool {
         let same = |pair: &[Epoch]| pair[0].members == pair[1].members;
@@ -111,9 +138,11 @@ impl Lineage {
             .filter(|old| old.begin > self.stored)
             .map(|old| Epoch { registers: None, sealed: None, ..old.clone() })
             .collect();
+        // What begins behind it gives none of its offsets out again.
+        let lost_end = if epoch.begin < self.lost_end { self.lost_end } else { 0 };
         epochs.push(epoch);
         epochs.drain(..epochs.len().saturating_sub(MOST_EPOCHS));
-        Self { epochs, ..self.clone() }
+        Self { epochs, lost_end, ..self.clone() }
     }
 
     /// The record after content was stored up to an offset; and if the present epoch is over, with what it ended.
@@ -121,6 +150,9 @@ impl Lineage {
     pub(crate) fn rolled(&self, stored: Offset, sealed: Option<Sealed>) -> Self {
         let mut next = self.clone();
         next.stored = next.stored.max(stored.get());
+        if next.stored >= next.lost_end {
+            next.lost_end = 0;
+        }
         if let (Some(newest), Some(sealed)) = (next.epochs.last_mut(), sealed) {
             newest.sealed = Some(sealed);
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courant_proto::name::JournalName;
-use etcd_client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +16,7 @@ use super::known::Records;
 use super::notes::{About, Notes};
 use super::record::Lineage;
 use crate::journal_space::Root;
+use crate::transaction::commit::Registry;
 
 /// Messages that may wait. Whoever wants an epoch waits beyond that; notes are dropped.
 const WAITING: usize = 8_192;
@@ -43,10 +43,10 @@ impl std::fmt::Debug for LineageTask {
 
 impl LineageTask {
     /// The task, and the handle by which it is told what to do.
-    pub(crate) fn new(etcd: Client, root: Arc<Root>, seed: u64) -> (LineageKeeper, Self) {
+    pub(crate) fn new(registry: Registry, root: Arc<Root>, seed: u64) -> (LineageKeeper, Self) {
         let (sender, messages) = mpsc::channel(WAITING);
         let rng = StdRng::seed_from_u64(seed);
-        let task = Self { messages, records: Records::new(etcd, root), notes: Notes::default(), rng };
+        let task = Self { messages, records: Records::new(registry, root), notes: Notes::default(), rng };
         (LineageKeeper::new(sender), task)
     }
 

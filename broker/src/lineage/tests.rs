@@ -9,8 +9,11 @@ use courant_proto::offset::Offset;
 use courant_proto::registers::Registers;
 use tokio_util::sync::CancellationToken;
 
+use super::record::Epoch;
 use super::*;
 use crate::journal_space::fixture::*;
+use crate::transaction::commit::commit;
+use crate::transaction::{Guard, PutLease, Transaction, Write};
 
 /// A cluster whose journals have lineage.
 async fn cluster() -> (Cluster, LineageKeeper) {
@@ -21,7 +24,7 @@ async fn cluster() -> (Cluster, LineageKeeper) {
 
 /// Another process's keeper, as after a restart.
 fn keeper(cluster: &mut Cluster, seed: u64) -> LineageKeeper {
-    let (keeper, task) = LineageTask::new(cluster.etcd().clone(), root(), seed);
+    let (keeper, task) = LineageTask::new(cluster.as_registry(), root(), seed);
     cluster.tasks.spawn(task.run(cluster.cancel.clone()));
     keeper
 }
@@ -51,7 +54,7 @@ fn began(epoch: u64, begin: i64) -> EpochOutcome {
 }
 
 async fn record(cluster: &Cluster, journal: &str) -> Option<Lineage> {
-    load(cluster.etcd(), &root(), [name(journal)]).await.expect("an answer").remove(&name(journal))
+    load(&cluster.as_registry(), &root(), [name(journal)]).await.expect("an answer").remove(&name(journal))
 }
 
 #[tokio::test]
@@ -79,6 +82,50 @@ async fn epochs_follow_each_other_over_restarts() {
     assert_eq!(second.begin_epoch(wish("the/one", created, 4, 30)).await, began(5, 30));
     assert_eq!(second.begin_epoch(wish("the/one", created, 7, 30)).await, EpochOutcome::Changed);
     assert_eq!(second.begin_epoch(wish("the/one", created, 0, 30)).await, EpochOutcome::Changed);
+    cluster.stop().await;
+}
+
+#[test]
+fn what_was_lost_is_remembered_until_the_journal_has_gone_on_behind_it() {
+    let epoch = |number, begin| Epoch { number, begin, ..Epoch::default() };
+    let told = Lineage::default().losing(at(500)).expect("news");
+    assert_eq!((told.losing(at(500)), told.losing(at(400))), (None, None), "the greatest counts");
+    assert_eq!(told.losing(at(600)).map(|record| record.lost_end), Some(600));
+    let first = told.clone().of(7).expect("whatever journal comes first").followed_by(epoch(1, 100));
+    assert_eq!((first.create_revision, first.lost_end), (7, 500));
+    assert_eq!(first.clone().of(8), None, "another journal");
+    assert_eq!(first.followed_by(epoch(2, 499)).lost_end, 500);
+    assert_eq!(first.followed_by(epoch(2, 500)).lost_end, 0);
+    assert_eq!(first.rolled(at(499), None).lost_end, 500);
+    assert_eq!(first.rolled(at(500), None).lost_end, 0);
+    assert_eq!(
+        first.followed_by(epoch(2, 500)).losing(at(500)),
+        None,
+        "nothing is lost by who went on behind"
+    );
+}
+
+/// A broker that has not noticed yet that the registry was exchanged writes nothing into it, and believes nothing of it.
+#[tokio::test]
+async fn nothing_is_begun_in_a_registry_that_was_exchanged() {
+    let (cluster, _) = cluster().await;
+    let created = cluster.put_item(&spec("the/one")).await;
+    let witness = courant_keyspace::Witness { key: root().incarnation(), value: b"0a".to_vec() };
+    let registry = Registry { witness: Some(witness), ..cluster.as_registry() };
+    cluster.put(root().incarnation(), b"0b".to_vec()).await;
+    let key = root().lineage(&name("the/one"));
+    let guards = vec![Guard::SameLife { key: root().item(&name("the/one")), create_revision: created }];
+    let writes = vec![Write::Put { key: key.clone(), value: Vec::new(), lease: PutLease::None }];
+    let transaction =
+        || Transaction { guards: guards.clone(), writes: writes.clone(), otherwise: Vec::new() };
+    let refused = commit(&registry, transaction(), String::new).await.expect_err("another");
+    assert!(refused.is_exchanged(), "{refused}");
+    let unread = read(&registry, vec![key.clone()], String::new).await.expect_err("another");
+    assert!(unread.is_exchanged(), "{unread}");
+    let there = read(&cluster.as_registry(), vec![key], String::new).await.expect("an answer");
+    assert!(there[0].is_none());
+    cluster.put(root().incarnation(), b"0a".to_vec()).await;
+    assert!(commit(&registry, transaction(), String::new).await.expect("an answer").succeeded);
     cluster.stop().await;
 }
 
@@ -181,7 +228,7 @@ async fn epochs_that_are_asked_for_together_share_transactions() {
     let transactions = all(&cluster, &second, (1, 5), began(2, 5)).await;
     assert!(transactions <= 12, "{transactions}");
     let names: Vec<JournalName> = created.iter().map(|(journal, _)| name(journal)).collect();
-    let records = load(cluster.etcd(), &root(), names).await.expect("an answer");
+    let records = load(&cluster.as_registry(), &root(), names).await.expect("an answer");
     assert_eq!(records.len(), JOURNALS);
     assert!(records.values().all(|record| record.newest().is_some_and(|newest| newest.number == 2)));
     cluster.stop().await;
@@ -268,7 +315,7 @@ async fn a_registry_that_comes_back_loses_nothing() {
     stopped.cancel();
     registry.run(stopped).await.expect("an end");
 
-    let (keeper, task) = LineageTask::new(etcd.clone(), root(), 1);
+    let (keeper, task) = LineageTask::new(etcd.clone().into(), root(), 1);
     let cancel = CancellationToken::new();
     let until = cancel.clone();
     let mut tasks = tokio::task::JoinSet::new();
@@ -291,7 +338,7 @@ async fn a_registry_that_stays_away_is_given_up_on() {
     let stopped = CancellationToken::new();
     stopped.cancel();
     registry.run(stopped).await.expect("an end");
-    let (keeper, task) = LineageTask::new(etcd, Arc::clone(&root()), 1);
+    let (keeper, task) = LineageTask::new(etcd.into(), Arc::clone(&root()), 1);
     let cancel = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(task.run(cancel.clone()));

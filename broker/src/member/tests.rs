@@ -15,7 +15,7 @@ async fn joining(cluster: &Cluster, adopt: Option<i64>) -> Join {
 
 /// Of the cluster's registry.
 pub(crate) async fn witness(cluster: &Cluster) -> Witness {
-    incarnation::establish(cluster.etcd(), &root(), 7).await.expect("a registry that answers")
+    incarnation::establish(cluster.etcd(), &root(), 7).await.expect("a registry that answers").0
 }
 
 async fn join(cluster: &Cluster, adopt: Option<i64>) -> Result<(Member, MemberTask), MemberError> {

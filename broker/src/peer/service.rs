@@ -1,6 +1,7 @@
 //! The `courant.Peer` service: what this broker's log knows, told to those whom the registry lets ask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use courant_proto::header::Header;
@@ -28,6 +29,9 @@ use crate::shared::Shared;
 
 /// Bytes of content in one message at most.
 const CHUNK: usize = 256 << 10;
+
+/// How long the registry may take to tell whether it is still the one that it was.
+const LOOKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The service of one broker. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ enum Asking {
 }
 
 async fn heads(shared: &Shared, request: courant::HeadsRequest) -> Result<courant::HeadsResponse, Status> {
+    same_registry(shared, &request.incarnation).await?;
     let space = addressed(shared, request.header).await?;
     let caller = ProcessId::try_from(&request.caller.unwrap_or_default())?;
     // All cores are asked before any is waited for.
@@ -85,6 +90,24 @@ async fn heads(shared: &Shared, request: courant::HeadsRequest) -> Result<couran
         heads,
         log: shared.log_number.unwrap_or(0),
     })
+}
+
+/// Refuses who has come to another registry than this broker: of its journals nothing is known here, which is not to know that there is nothing.
+async fn same_registry(shared: &Shared, incarnation: &[u8]) -> Result<(), Status> {
+    let ours = shared.registry.incarnation();
+    // Who asks for no journal, or is older, says nothing of it.
+    if incarnation.is_empty() || incarnation == ours {
+        return Ok(());
+    }
+    if let Some(witness) = &shared.registry.witness
+        && matches!(witness.is_there(&shared.registry.etcd, LOOKED_WITHIN).await, Ok(false))
+    {
+        shared.member.estrange(&"another broker has come to another one, and the witness of ours is gone");
+    }
+    Err(Status::unavailable(format!(
+        "broker {} has come to another registry, or to this one before it was wiped; try again when it has joined",
+        shared.config.id
+    )))
 }
 
 async fn ask(shared: &Shared, space: &Space, caller: &ProcessId, asked: Asked) -> Result<Asking, Status> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use courant_keyspace::{Entry, Error as KeyspaceError, Mirror, Revision};
+use courant_keyspace::{Entry, Error as KeyspaceError, Mirror, Revision, Witness};
 use courant_proto::id::ProcessId;
-use etcd_client::{Client, Compare, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, PutOptions, Txn, TxnOp};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -33,6 +33,7 @@ const CHANGES: usize = 100;
 pub(super) struct Keeper {
     pub(super) peers: Peers,
     pub(super) etcd: Client,
+    pub(super) witness: Witness,
     pub(super) keys: Keys,
     pub(super) presence: Presence,
     pub(super) member: Member,
@@ -91,7 +92,7 @@ impl Keeper {
                     failures = 0;
                     until
                 }
-                Err(MemberError::Registry(error)) => {
+                Err(MemberError::Registry(error)) if !error.is_exchanged() => {
                     // Without a place of ours there is nothing that these keys could hang on; a new lease is news.
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
                     failures += 1;
@@ -211,11 +212,15 @@ impl Keeper {
 
     async fn commit(&self, changes: Vec<TxnOp>) -> Result<Revision, KeyspaceError> {
         let action = || "telling the other brokers of this one".to_owned();
-        let txn = Txn::new().when(Vec::<Compare>::new()).and_then(changes);
+        let txn = Txn::new().when([self.witness.compare()]).and_then(changes);
         let answer = timeout(ANSWER_WITHIN, Box::pin(self.etcd.kv_client().txn(txn))).await;
         let answer = answer
             .map_err(|_| KeyspaceError::TimedOut { action: action(), waited: ANSWER_WITHIN })?
             .map_err(|source| KeyspaceError::Etcd { action: action(), source })?;
+        if !answer.succeeded() {
+            let key = String::from_utf8_lossy(&self.witness.key).into_owned();
+            return Err(KeyspaceError::Exchanged { action: action(), key });
+        }
         let header = answer
             .header()
             .ok_or_else(|| KeyspaceError::Malformed { action: action(), missing: "header" })?;

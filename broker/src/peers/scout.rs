@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use bytes::Bytes;
 use courant_proto::endpoint::Endpoint;
 use courant_proto::header::Header;
 use courant_proto::id::ProcessId;
@@ -55,7 +56,8 @@ impl Scout {
                 }
             }
             let space = self.space.snapshot();
-            let endpoints = self.endpoints(&space);
+            let view = self.peers.view();
+            let endpoints = endpoints(&space, &self.peers.0.me, view.courant.keys());
             for id in lookout.look(began.elapsed(), &endpoints.keys().cloned().collect::<BTreeSet<_>>()) {
                 if let Some(endpoint) = endpoints.get(&id).cloned() {
                     let (client, request) = (self.client.clone(), self.question(&space, &id));
@@ -70,19 +72,6 @@ impl Scout {
         }
     }
 
-    /// The others of our kind, and where they are reached. Who is leaving hands over, and is busy with it: that is not to be cut short,
-    /// and nobody is missed by it either.
-    fn endpoints(&self, space: &Space) -> BTreeMap<ProcessId, Endpoint> {
-        let staying = |id: &ProcessId| space.member(id).filter(|spec| !spec.exiting);
-        let me = &self.peers.0.me;
-        if staying(me).is_none() {
-            return BTreeMap::new();
-        }
-        let view = self.peers.view();
-        let others = view.courant.keys().filter(|id| *id != me);
-        others.filter_map(|id| Some((id.clone(), staying(id)?.endpoint.clone()))).collect()
-    }
-
     fn question(&self, space: &Space, to: &ProcessId) -> HeadsRequest {
         let mut etcd = space.etcd();
         // Who is behind with the registry is there all the same.
@@ -92,8 +81,24 @@ impl Scout {
             header: Some((&header).into()),
             caller: Some((&self.peers.0.me).into()),
             journals: Vec::new(),
+            // Who has come to another registry is there all the same.
+            incarnation: Bytes::new(),
         }
     }
+}
+
+/// The others of our kind, and where they are reached. Who is leaving is asked as well: one that nobody reaches can hand nothing over, and holds up
+/// whoever is to take it. Who leaves asks nobody, being busy and missed by nobody.
+fn endpoints<'a>(
+    space: &Space,
+    me: &ProcessId,
+    courant: impl Iterator<Item = &'a ProcessId>,
+) -> BTreeMap<ProcessId, Endpoint> {
+    if space.member(me).is_none_or(|spec| spec.exiting) {
+        return BTreeMap::new();
+    }
+    let others = courant.filter(|id| *id != me);
+    others.filter_map(|id| Some((id.clone(), space.member(id)?.endpoint.clone()))).collect()
 }
 
 /// Whether a member answers within a time.
@@ -106,4 +111,26 @@ async fn ask(
 ) -> bool {
     let answered = timeout(within, client.heads(&id, &endpoint, request)).await;
     matches!(answered, Ok(Ok(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_proto::spec::BrokerSpec;
+
+    use super::*;
+    use crate::journal_space::fixture::{Keys, broker, id};
+
+    #[test]
+    fn members_that_are_leaving_are_asked_and_ask_nobody() {
+        let (stays, leaves, foreign, gone) =
+            (id("zone/stays"), id("zone/leaves"), id("zone/foreign"), id("zone/gone"));
+        let mut keys = Keys::with_members(&["zone/stays", "zone/foreign"]);
+        keys.member(&BrokerSpec { exiting: true, ..broker(&leaves) });
+        let space = keys.space();
+        let courant = [stays.clone(), leaves.clone(), gone];
+        let asked = |me: &ProcessId| endpoints(&space, me, courant.iter()).into_keys().collect::<Vec<_>>();
+        assert_eq!(asked(&stays), std::slice::from_ref(&leaves));
+        assert_eq!(asked(&foreign), [leaves.clone(), stays]);
+        assert_eq!(asked(&leaves), []);
+    }
 }

@@ -95,6 +95,7 @@ async fn heads_are_told_to_the_primary_alone() {
             asked("a/journal", item.create_revision + 1),
             asked("no/journal", 1),
         ],
+        incarnation: cluster.brokers[follower].shared.registry.incarnation(),
     };
     let heads = |caller: usize| {
         let to = cluster.brokers[follower].shared.config.id.clone();

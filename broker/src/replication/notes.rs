@@ -8,7 +8,6 @@ use std::time::Duration;
 use courant_keyspace::Error;
 use courant_proto::name::JournalName;
 use courant_proto::route::Route;
-use etcd_client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal_space::{Space, SpaceMirror};
-use crate::transaction::commit::commit;
+use crate::transaction::commit::{Registry, commit};
 use crate::transaction::{Guard, PutLease, Transaction, Write};
 
 /// Notes that may wait. A note that finds no room is made again when the mirror next tells of its journal.
@@ -33,7 +32,7 @@ pub(crate) struct RouteNotes {
 
 /// The task that writes them.
 pub(crate) struct RouteNotesTask {
-    etcd: Client,
+    registry: Registry,
     mirror: SpaceMirror,
     notes: mpsc::Receiver<(JournalName, Arc<Route>)>,
     rng: StdRng,
@@ -46,9 +45,9 @@ impl std::fmt::Debug for RouteNotesTask {
 }
 
 impl RouteNotes {
-    pub(crate) fn new(etcd: Client, mirror: SpaceMirror, seed: u64) -> (Self, RouteNotesTask) {
+    pub(crate) fn new(registry: Registry, mirror: SpaceMirror, seed: u64) -> (Self, RouteNotesTask) {
         let (sender, notes) = mpsc::channel(QUEUE);
-        (Self { sender }, RouteNotesTask { etcd, mirror, notes, rng: StdRng::seed_from_u64(seed) })
+        (Self { sender }, RouteNotesTask { registry, mirror, notes, rng: StdRng::seed_from_u64(seed) })
     }
 
     /// Notes that the members of a journal are synchronised in a route.
@@ -108,14 +107,14 @@ impl RouteNotesTask {
         if written.is_empty() {
             return Ok(());
         }
-        let outcome = commit(&self.etcd, transaction, || "noting routes".to_owned()).await?;
+        let outcome = commit(&self.registry, transaction, || "noting routes".to_owned()).await?;
         if !outcome.succeeded && written.len() > 1 {
             // One of them has changed, which is no reason to keep the others waiting.
             for journal in &written {
                 if let Some(route) = noted.get(journal)
                     && let Some(one) = note(&space, journal, route)
                 {
-                    commit(&self.etcd, one, || "noting a route".to_owned()).await?;
+                    commit(&self.registry, one, || "noting a route".to_owned()).await?;
                 }
             }
         }
@@ -163,12 +162,14 @@ mod tests {
         assert_eq!((transaction.guards.len(), transaction.writes.len()), (2, 2));
         // Somebody writes to one of them in between: then to none of them.
         cluster.put(root().assignment(&name("the/one"), &other, 1), Vec::new()).await;
-        let lost = commit(cluster.etcd(), transaction, || "noting".to_owned()).await.expect("an answer");
+        let lost =
+            commit(&cluster.as_registry(), transaction, || "noting".to_owned()).await.expect("an answer");
         assert!(!lost.succeeded);
         let space = cluster.mirror.snapshot();
         assert!(space.assignments(&name("the/one")).all(|held| !held.assignment.knows(&route)));
         let transaction = note(&space, &name("the/one"), &route).expect("something to note");
-        let outcome = commit(cluster.etcd(), transaction, || "noting".to_owned()).await.expect("an answer");
+        let outcome =
+            commit(&cluster.as_registry(), transaction, || "noting".to_owned()).await.expect("an answer");
         assert!(outcome.succeeded);
         let space = cluster.until("the route", |space| space.is_consistent(&name("the/one"))).await;
         assert_eq!(note(&space, &name("the/one"), &route), None);

@@ -11,6 +11,7 @@
 mod attach;
 mod fetch;
 
+use std::mem;
 use std::sync::Arc;
 
 use courant_fragment::spool::state::Proposal;
@@ -32,6 +33,7 @@ use crate::background::Background;
 use crate::core::command::{Agreed, Command};
 use crate::journal_space::Space;
 use crate::lineage::agree::{self, Contributor, Known, Wish};
+use crate::lineage::judge::Reason;
 use crate::lineage::{BeginEpoch, EpochOutcome, Lineage, judge, log_number};
 use crate::replica::Replica;
 
@@ -156,7 +158,7 @@ impl Failure {
 
 /// Reaches an agreement, or tells why not. The core that wants it waits for nothing else.
 pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agreed {
-    let mut syncing = Syncing { background, agreement };
+    let mut syncing = Syncing { background, agreement, is_doubtful: false };
     for _ in 0..MOST_TRIES {
         match Box::pin(syncing.attempt()).await {
             Ok(agreed) => {
@@ -187,6 +189,8 @@ pub(crate) async fn reach(background: Background, agreement: Agreement) -> Agree
 struct Syncing {
     background: Background,
     agreement: Agreement,
+    /// Somebody told of an epoch that the record did not have when it was read last.
+    is_doubtful: bool,
 }
 
 impl Syncing {
@@ -226,6 +230,7 @@ impl Syncing {
                         members,
                         links,
                         knows_end,
+                        lost_end: None,
                     });
                 }
                 // It would differ each time; the next epoch begins with a spool that is empty on all of them.
@@ -265,7 +270,9 @@ impl Syncing {
         for stream in foreign {
             links.push(self.listen(stream, links.len(), false));
         }
-        Ok(Agreed::Open { epoch: number, base, members, links, knows_end })
+        let lost_end = record.map_or(Offset::ZERO, |record| record.lost_end());
+        let lost_end = Some(if lost_end > base { lost_end } else { Offset::ZERO });
+        Ok(Agreed::Open { epoch: number, base, members, links, knows_end, lost_end })
     }
 
     /// Whether the newest epoch is one that this process recorded for these very members and logs, from this base on, and that has stayed
@@ -312,6 +319,7 @@ impl Syncing {
         let request = courant::HeadsRequest {
             header: Some(self.header(space, &peer.id)),
             caller: Some((&self.background.me).into()),
+            incarnation: self.background.registry.incarnation(),
             journals: vec![courant::heads_request::Journal {
                 name: replica.journal.as_str().to_owned(),
                 create_revision: replica.create_revision,
@@ -410,6 +418,20 @@ impl Syncing {
                     break (after, base, registers, source);
                 }
                 agree::Agreed::Refuse { floor } => return Err(Failure::Refused { floor }),
+                // Who was asked after the record was read may have heard of a later epoch.
+                agree::Agreed::Unknown { .. } if !mem::replace(&mut self.is_doubtful, true) => {
+                    return Err(Failure::Changed);
+                }
+                agree::Agreed::Unknown { by, theirs, newest } => {
+                    let reason = Reason::UnknownEpoch { theirs, newest };
+                    let key =
+                        String::from_utf8_lossy(&self.background.mirror.root().lineage(&replica.journal))
+                            .into_owned();
+                    return Err(Failure::passing(format!(
+                        "what broker {by} holds counts for nothing by the registry, as {reason}: the registry was restored from a copy, or changed \
+                         by hand; restore the key {key:?}, or delete it to accept what is here"
+                    )));
+                }
                 agree::Agreed::Ask(members) => {
                     let peers = members.into_iter().filter_map(|id| {
                         let endpoint = space.member(&id)?.endpoint.clone();

@@ -97,7 +97,7 @@ impl World {
                     Agreed::Refuse { floor } if agreeing.accepts.is_none() && self.gives_up(place(floor)) => {
                         agreeing.accepts = Some(self.seen.end());
                     }
-                    Agreed::Refuse { .. } => return None,
+                    Agreed::Refuse { .. } | Agreed::Unknown { .. } => return None,
                     Agreed::At { after, base, registers, source } => {
                         let source =
                             source.and_then(|id| self.members.iter().position(|member| member.id == id));
@@ -113,11 +113,10 @@ impl World {
                 if let Some(source) = source.filter(|source| *source != me) {
                     self.fetch(me, source, base)?;
                 }
-                let record = agreeing.record.clone().unwrap_or(Lineage {
-                    create_revision: CREATED,
-                    stored: 0,
-                    epochs: Vec::new(),
-                });
+                let record = agreeing
+                    .record
+                    .clone()
+                    .unwrap_or_else(|| Lineage { create_revision: CREATED, ..Lineage::default() });
                 let members = &agreeing.route.members;
                 let id = |index: &usize| wire::process_spec::Id::from(&self.members[*index].id);
                 let epoch = Epoch {

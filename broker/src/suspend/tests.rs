@@ -45,11 +45,11 @@ async fn won_or_lost_the_revision_shows_what_holds() {
         let space = cluster.mirror.at_least(revision).await.expect("a running mirror");
         space.item(&name("acme/one")).expect("a journal").spec.suspend_level()
     };
-    let won = update(cluster.etcd(), &before, &name("acme/one"), TO).await.expect("an answer");
+    let won = update(&cluster.as_registry(), &before, &name("acme/one"), TO).await.expect("an answer");
     assert_eq!(level(won).await, SuspendLevel::Full);
     // Somebody who has not seen that asks for less, and loses.
     let partial = Suspend { level: SuspendLevel::Partial, ..TO };
-    let lost = update(cluster.etcd(), &before, &name("acme/one"), partial).await.expect("an answer");
+    let lost = update(&cluster.as_registry(), &before, &name("acme/one"), partial).await.expect("an answer");
     assert_eq!(level(lost).await, SuspendLevel::Full);
     cluster.stop().await;
 }

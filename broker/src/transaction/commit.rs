@@ -1,15 +1,37 @@
-//! Sends transactions to the registry, within a deadline.
+//! Sends transactions to the registry, within a deadline, and to no other registry than the one that was come to.
 
 use std::time::Duration;
 
-use courant_keyspace::Error;
+use bytes::Bytes;
+use courant_keyspace::{Error, Witness};
 use etcd_client::{Client, Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use tokio::time::timeout;
 
-use super::{Guard, MOST_OPERATIONS, PutLease, Transaction, Write};
+use super::{Guard, MOST_WITNESSED, PutLease, Transaction, Write};
 
 /// No answer within this time is a failure; what was sent may still be carried out.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A registry as it was come to: its client, and what no other registry has that answers at the same address.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    pub(crate) etcd: Client,
+    /// None only where a test has none.
+    pub(crate) witness: Option<Witness>,
+}
+
+impl Registry {
+    /// What brokers tell each other of it.
+    pub(crate) fn incarnation(&self) -> Bytes {
+        self.witness.as_ref().map(|witness| witness.value.clone().into()).unwrap_or_default()
+    }
+}
+
+impl From<Client> for Registry {
+    fn from(etcd: Client) -> Self {
+        Self { etcd, witness: None }
+    }
+}
 
 /// What came of a transaction.
 #[derive(Debug)]
@@ -22,29 +44,54 @@ pub(crate) struct Outcome {
     pub(crate) found: Vec<Option<KeyValue>>,
 }
 
-/// Carries out a transaction. `action` says what it is for, in errors.
+/// Carries out a transaction. `action` says what it is for, in errors. One that is as large as etcd takes is the only kind that cannot look at
+/// the witness as well.
 pub(crate) async fn commit(
-    etcd: &Client,
+    registry: &Registry,
     transaction: Transaction,
     action: impl Fn() -> String,
 ) -> Result<Outcome, Error> {
-    let answer = send(etcd, to_etcd(transaction), &action).await?;
+    let has_room = transaction.guards.len().max(transaction.otherwise.len()) <= MOST_WITNESSED;
+    let witness = registry.witness.as_ref().filter(|_| has_room);
+    let answer = send(&registry.etcd, to_etcd(transaction, witness), &action).await?;
     let header = answer.header().ok_or_else(|| Error::Malformed { action: action(), missing: "header" })?;
     let (succeeded, revision) = (answer.succeeded(), header.revision());
-    let found = if succeeded { Vec::new() } else { found(&answer).collect() };
+    let mut found: Vec<_> = if succeeded { Vec::new() } else { found(&answer).collect() };
+    if let Some(witness) = witness.filter(|_| !succeeded) {
+        is_the_one(witness, found.pop().flatten().as_ref(), &action)?;
+    }
     Ok(Outcome { succeeded, revision, found })
+}
+
+fn is_the_one(
+    witness: &Witness,
+    found: Option<&KeyValue>,
+    action: &impl Fn() -> String,
+) -> Result<(), Error> {
+    if found.is_some_and(|found| found.value() == witness.value) {
+        return Ok(());
+    }
+    let key = String::from_utf8_lossy(&witness.key).into_owned();
+    Err(Error::Exchanged { action: action(), key })
 }
 
 /// Reads keys, each as it is at some moment during the call. One answer for each key, in their order.
 pub(crate) async fn read(
-    etcd: &Client,
+    registry: &Registry,
     keys: Vec<Vec<u8>>,
     action: impl Fn() -> String,
 ) -> Result<Vec<Option<KeyValue>>, Error> {
     let mut values = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(MOST_OPERATIONS) {
-        let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(&**key, None)).collect();
-        values.extend(found(&send(etcd, Txn::new().and_then(gets), &action).await?));
+    for keys in keys.chunks(MOST_WITNESSED) {
+        let witness = registry.witness.as_ref();
+        let asked = keys.iter().chain(witness.map(|witness| &witness.key));
+        let gets: Vec<TxnOp> = asked.map(|key| TxnOp::get(&**key, None)).collect();
+        let answer = send(&registry.etcd, Txn::new().and_then(gets), &action).await?;
+        let mut found: Vec<_> = found(&answer).collect();
+        if let Some(witness) = witness {
+            is_the_one(witness, found.pop().flatten().as_ref(), &action)?;
+        }
+        values.extend(found);
     }
     Ok(values)
 }
@@ -77,11 +124,13 @@ pub(crate) fn fault(error: &Error) -> tonic::Status {
     tonic::Status::new(code, error.to_string())
 }
 
-fn to_etcd(transaction: Transaction) -> Txn {
+fn to_etcd(transaction: Transaction, witness: Option<&Witness>) -> Txn {
     let Transaction { guards, writes, otherwise } = transaction;
-    let guards: Vec<Compare> = guards.into_iter().map(compare).collect();
+    let guards = guards.into_iter().map(compare).chain(witness.map(Witness::compare));
+    let guards: Vec<Compare> = guards.collect();
     let writes: Vec<TxnOp> = writes.into_iter().map(operation).collect();
-    let otherwise: Vec<TxnOp> = otherwise.into_iter().map(|key| TxnOp::get(key, None)).collect();
+    let otherwise = otherwise.into_iter().chain(witness.map(|witness| witness.key.clone()));
+    let otherwise: Vec<TxnOp> = otherwise.map(|key| TxnOp::get(key, None)).collect();
     Txn::new().when(guards).and_then(writes).or_else(otherwise)
 }
 

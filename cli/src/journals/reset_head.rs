@@ -85,7 +85,7 @@ async fn reset(session: &Session, name: &str) -> Result<i64, Error> {
 
 async fn reset_once(session: &Session, name: &str) -> Result<i64, Error> {
     let lineage = told(session.client.lineage(name).await)?;
-    let known = lineage.map_or(0, |lineage| lineage.stored.max(lineage.begin));
+    let known = lineage.map_or(0, |lineage| lineage.stored.max(lineage.begin).max(lineage.lost_end));
     let offset = session.client.head(name).await?.max(known);
     let request = wire::AppendRequest {
         journal: name.to_owned(),

@@ -2,7 +2,6 @@
 //!
 //! A process has one broker at a time. It has another one when the registry turned out not to be the one that the last came to.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +14,6 @@ use courant_broker::{Broker, Components, Config, Tasks};
 use courant_fragment::disk::LocalDisk;
 use courant_fragment::store::Stores;
 use courant_proto::id::ProcessId;
-use courant_proto::name::JournalName;
-use courant_proto::offset::Offset;
 use courant_proto::time::Clock;
 use prometheus_client::registry::Registry as Metrics;
 use rand::SeedableRng;
@@ -52,15 +49,12 @@ pub(super) struct Site {
     pub(super) was_up: AtomicBool,
 }
 
-/// Where content ends that is in no store, of journals of a registry that is not there any more.
-pub(super) type LostEnds = HashMap<JournalName, Offset>;
-
 /// How the life of a broker came to its end.
 pub(super) enum Life {
     /// With that of the process.
     Ended(ExitCode),
     /// The registry is another one now, and the broker was taken apart.
-    Estranged(LostEnds),
+    Estranged,
 }
 
 /// Why a broker is taken apart.
@@ -71,7 +65,7 @@ enum Call {
 }
 
 impl Site {
-    fn config(&self, lost_ends: LostEnds) -> Result<Config> {
+    fn config(&self) -> Result<Config> {
         let args = &self.args;
         let endpoint =
             args.advertise.as_ref().map_or_else(|| format!("http://{}", self.address), ToString::to_string);
@@ -84,7 +78,6 @@ impl Site {
         config.spool_quota = args.spool_quota;
         config.auto_create =
             args.auto_create.then(|| default_spec::of(args.default_spec.as_ref())).transpose()?;
-        config.lost_ends = lost_ends;
         Ok(config)
     }
 
@@ -108,8 +101,8 @@ impl Site {
     }
 
     /// Opens a broker. One that has no registry to go back to asks for as long as it takes: nobody ends because of an etcd.
-    async fn open(&self, lost_ends: LostEnds, again: bool, metrics: &mut Metrics) -> Result<(Broker, Tasks)> {
-        let mut config = self.config(lost_ends)?;
+    async fn open(&self, again: bool, metrics: &mut Metrics) -> Result<(Broker, Tasks)> {
+        let mut config = self.config()?;
         loop {
             let mut tried = Metrics::default();
             let opened =
@@ -131,12 +124,12 @@ impl Site {
     }
 
     /// Runs a broker until the process is told to stop, something fails, or the registry is another one.
-    pub(super) async fn life(&self, signals: &mut signals::Signals, lost_ends: LostEnds) -> Result<Life> {
+    pub(super) async fn life(&self, signals: &mut signals::Signals) -> Result<Life> {
         let args = &self.args;
         let again = self.was_up.swap(true, Ordering::Relaxed);
         let mut metrics = Metrics::default();
         let (broker, Tasks { cores, background }) = tokio::select! {
-            opened = self.open(lost_ends, again, &mut metrics) => opened?,
+            opened = self.open(again, &mut metrics) => opened?,
             signal = signals.first() => return Ok(Life::Ended(never_started(signal))),
         };
         let mut standing = broker.standing();
@@ -199,12 +192,7 @@ impl Site {
             Call::Estranged => {
                 let _ = tokio::time::timeout(ENDING, background).await;
                 report(&left);
-                let mut lost_ends = LostEnds::new();
-                for spool in left {
-                    let end = lost_ends.entry(spool.identity.journal).or_default();
-                    *end = (*end).max(spool.end);
-                }
-                Ok(Life::Estranged(lost_ends))
+                Ok(Life::Estranged)
             }
             Call::Signal => {
                 let _ = tokio::time::timeout(ENDING, background).await;

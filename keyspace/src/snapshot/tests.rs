@@ -106,6 +106,22 @@ fn reading_again_shares_what_did_not_change() {
 }
 
 #[test]
+fn a_key_that_is_older_than_it_was_is_of_another_history() {
+    let (held, refused) = (kv("/root/a", "1", 1, 8), kv("/root/b", "bad", 2, 9));
+    let old = Snapshot::loaded(at(9), [held.clone(), kv("/root/b", "1", 2, 2)], &Text);
+    let old = Snapshot::reloaded(at(10), [held, refused.clone()], &Text, Some(&old));
+    let check = |now: [KeyValue; 2], expected: Option<(i64, i64)>| {
+        let now = Snapshot::reloaded(at(20), now, &Text, Some(&old));
+        let found = now.key_before(&old).map(|(held, got)| (held.get(), got.get()));
+        assert_eq!(found, expected);
+    };
+    check([kv("/root/a", "1", 1, 8), refused.clone()], None);
+    check([kv("/root/a", "1", 15, 15), kv("/root/c", "1", 3, 3)], None);
+    check([kv("/root/a", "0", 1, 5), refused], Some((8, 5)));
+    check([kv("/root/a", "1", 1, 8), kv("/root/b", "1", 2, 2)], Some((9, 2)));
+}
+
+#[test]
 fn reading_again_does_not_revive_the_value_of_a_former_life() {
     let old = Snapshot::loaded(at(9), [kv("/root/a", "1", 1, 1)], &Text);
     let new = Snapshot::reloaded(at(20), [kv("/root/a", "bad", 15, 15)], &Text, Some(&old));

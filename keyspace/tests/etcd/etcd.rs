@@ -61,6 +61,18 @@ impl Etcd {
         std::fs::remove_dir_all(self.folder.path().join("member")).expect("its data");
     }
 
+    /// Copies all that a killed one has kept, or puts the copy back in its place.
+    pub(crate) fn copy(&mut self, back: bool) {
+        assert!(self.child.is_none(), "it runs");
+        let (kept, copy) = (self.folder.path().join("member"), self.folder.path().join("copy"));
+        let (from, to) = if back { (&copy, &kept) } else { (&kept, &copy) };
+        if back {
+            self.wipe();
+        }
+        let copied = Command::new("cp").arg("-r").args([from, to]).status();
+        assert!(copied.expect("a cp command").success());
+    }
+
     /// Freezes it where it is, or lets it go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let child = self.child.as_ref().expect("an etcd that runs");

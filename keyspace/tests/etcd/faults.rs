@@ -20,7 +20,7 @@ use crate::etcd::Etcd;
 use crate::mirror::{at_least, load, shown};
 use crate::proxy::Proxy;
 use crate::real::some_transactions;
-use crate::support::{in_time, put_all, read_at};
+use crate::support::{Text, in_time, put_all, read_at};
 use crate::unruly::Unruly;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -201,8 +201,9 @@ async fn what_a_watch_tells_too_late_is_read_again_within_seconds() {
 async fn an_etcd_that_was_wiped_and_has_come_further_is_not_followed() {
     let Some(mut etcd) = Etcd::start() else { return };
     let client = etcd.client().await;
-    let witness = Witness::establish(&client, "/witness", "first").await.expect("a witness");
-    assert_eq!(Witness::establish(&client, "/witness", "second").await.expect("a witness"), witness);
+    let (witness, cluster_id) = Witness::establish(&client, "/witness", "first").await.expect("a witness");
+    let again = Witness::establish(&client, "/witness", "second").await.expect("a witness");
+    assert_eq!(again, (witness.clone(), cluster_id));
     put_all(&client, [("/cluster/kept", "1")]).await;
     let config = Config { witness: Some(witness.clone()), ..hasty() };
     let (mirror, mut running, _cancel) = load(client.clone(), config).await;
@@ -217,6 +218,9 @@ async fn an_etcd_that_was_wiped_and_has_come_further_is_not_followed() {
     let error = ended.expect("no panic").expect_err("another store");
     assert!(error.is_exchanged(), "{error}");
     assert!(mirror.snapshot().get("/cluster/kept").is_some(), "the last picture stays");
+    let other = Config { witness: Some(witness.clone()), ..hasty() };
+    let unread = Mirror::load(fresh.clone(), "/cluster/", Text, other).await.map(|_| ());
+    assert!(unread.expect_err("another store").is_exchanged(), "it is not even begun to be followed");
     let found = load(fresh.clone(), hasty()).await.0.snapshot().header().cluster_id;
     assert_eq!(found, cluster, "an etcd that was wiped is of the same cluster by its id");
     let config = LeaseConfig { ttl: TTL, ..LeaseConfig::default() };
@@ -224,6 +228,33 @@ async fn an_etcd_that_was_wiped_and_has_come_further_is_not_followed() {
     let announced = announce_before(&fresh, Some(&witness), "/m", "1", lease.id()).await;
     assert!(announced.expect_err("another store").is_exchanged());
     assert!(!exists(&fresh, "/m").await);
+}
+
+/// It carries the witness, and its revisions have passed those that were seen: one key that is older than it was tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_restored_from_a_copy_and_has_come_further_is_not_followed() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let client = etcd.client().await;
+    let (witness, _) = Witness::establish(&client, "/witness", "first").await.expect("a witness");
+    put_all(&client, [("/cluster/kept", "1")]).await;
+    etcd.kill();
+    etcd.copy(false);
+    etcd.resume();
+    let client = etcd.client().await;
+    let config = Config { witness: Some(witness), ..hasty() };
+    let (mirror, mut running, _cancel) = load(client.clone(), config).await;
+    let last = put_all(&client, [("/cluster/kept", "2")]).await;
+    equals(&mirror, &client, last).await;
+    etcd.kill();
+    etcd.copy(true);
+    etcd.resume();
+    let restored = etcd.client().await;
+    let further = mirror.snapshot().read_through().next();
+    while put_all(&restored, [("/elsewhere", "1")]).await <= further {}
+    let ended = in_time("the end of the feed", running.join_next()).await.expect("a feed");
+    let error = ended.expect("no panic").expect_err("another history");
+    assert!(error.is_exchanged() && error.to_string().contains("a key went back"), "{error}");
+    assert_eq!(mirror.snapshot().get("/cluster/kept").map(|entry| entry.value.as_str()), Some("2"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

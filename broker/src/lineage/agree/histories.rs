@@ -225,6 +225,7 @@ impl World {
                     let up = |number: &usize| self.brokers[*number].is_up && more.contains(&id(*number));
                     told.extend((0..BROKERS).filter(up));
                 }
+                unknown @ Agreed::Unknown { .. } => panic!("an epoch that was never recorded: {unknown:?}"),
                 Agreed::Refuse { .. } => {
                     prop_assert!(asked || told.len() >= members.len());
                     return Ok(());

@@ -34,7 +34,7 @@ fn epoch(number: u64, begin: i64) -> Epoch {
 /// A record of epochs by number and begin.
 fn record(epochs: &[(u64, i64)]) -> Lineage {
     let epochs = epochs.iter().map(|(number, begin)| epoch(*number, *begin)).collect();
-    Lineage { create_revision: CREATED, stored: 0, epochs }
+    Lineage { create_revision: CREATED, epochs, ..Lineage::default() }
 }
 
 fn spool(epoch: u64, begin: i64, end: i64) -> Recovered {
