@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Allocator(AllocatorArgs),
     /// Framing, envelopes and sequencing of messages, in this process alone and on one core
     Messages(MessagesArgs),
+    /// A shard that counts: messages/s, transactions/s, latency, recovery
+    Shards(ShardsArgs),
     /// All of them in their quick form, into one JSON file
     Report(ReportArgs),
     /// Serves appends that do nothing
@@ -243,6 +245,19 @@ pub(crate) struct MessagesArgs {
     /// Bytes of content that are read at once
     #[arg(long, value_name = "BYTES", default_value_t = 128 << 10)]
     pub(crate) piece: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShardsArgs {
+    /// Messages that are counted; a tenth of them with --quick
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    pub(crate) messages: u64,
+    /// Keys that they are of
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) keys: u64,
+    /// Bytes of a message's body, which the view keeps
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    pub(crate) size: usize,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -119,7 +119,8 @@ pub(crate) async fn ensure_grew(
     Ok(head)
 }
 
-fn spec(name: &str, codec: Codec, replication: u8) -> wire::JournalSpec {
+/// What a journal is made with.
+pub(crate) fn spec(name: &str, codec: Codec, replication: u8) -> wire::JournalSpec {
     let codec = match codec {
         Codec::None => wire::CompressionCodec::None,
         Codec::Gzip => wire::CompressionCodec::Gzip,

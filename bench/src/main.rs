@@ -35,6 +35,7 @@ mod records;
 mod report;
 mod server;
 mod setup;
+mod shards;
 mod slow_client;
 mod stats;
 mod tail;
@@ -97,6 +98,7 @@ async fn command(cli: Cli) -> Result<()> {
         Command::SlowClient => vec![slow_client::run(&setup).await?],
         Command::Allocator(args) => vec![allocator::run(&setup, &args)?],
         Command::Messages(args) => vec![messages::run(&setup, &args)?],
+        Command::Shards(args) => vec![shards::run(&setup, &args).await?],
         Command::Report(args) => report::run(&setup, &args).await?,
         Command::NoopServer(_) => Vec::new(),
     };

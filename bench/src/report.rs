@@ -6,11 +6,11 @@ use clap::Parser as _;
 use crate::args::{Cli, Command, ReportArgs};
 use crate::output::{self, Findings};
 use crate::setup::Setup;
-use crate::{allocator, appends, cold, files, idle, messages, slow_client, tail, throughput};
+use crate::{allocator, appends, cold, files, idle, messages, shards, slow_client, tail, throughput};
 
 /// The commands, with the flags they have by themselves.
-const BENCHES: [&str; 8] =
-    ["appends", "throughput", "tail", "cold", "slow-client", "idle", "allocator", "messages"];
+const BENCHES: [&str; 9] =
+    ["appends", "throughput", "tail", "cold", "slow-client", "idle", "allocator", "messages", "shards"];
 
 pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings>> {
     let mut findings = Vec::new();
@@ -25,6 +25,7 @@ pub(crate) async fn run(setup: &Setup, args: &ReportArgs) -> Result<Vec<Findings
                 Command::Idle(args) => idle::run(setup, &args).await,
                 Command::Allocator(args) => allocator::run(setup, &args),
                 Command::Messages(args) => messages::run(setup, &args),
+                Command::Shards(args) => shards::run(setup, &args).await,
                 Command::Day(_) | Command::Report(_) | Command::NoopServer(_) => continue,
             };
         findings.push(found.with_context(|| bench.to_owned())?);

@@ -1,10 +1,11 @@
-//! Programs that use nothing but the client, one file each beside this crate's manifest.
+//! Programs that use the client, one file each beside this crate's manifest; `stream_sum`, in a folder of its own, is one that consumes.
 //!
 //! ```console
 //! $ cargo run -p courant-examples --example append_lines -- examples/foobar < access.log
 //! $ cargo run -p courant-examples --example tail -- examples/foobar
 //! $ cargo run -p courant-examples --example watch_selector -- app=shop
 //! $ cargo run -p courant-examples --example exactly_once -- examples/foobar examples/copy
+//! $ cargo run -p courant-examples --example stream_sum
 //! ```
 //!
 //! They speak to the broker that `COURANT_BROKER` names, by default the one on this machine.
