@@ -106,7 +106,8 @@ async fn lineage_of(shared: &Shared, journal: &str) -> Result<courant::LineageRe
     // The record of an earlier journal of the name says nothing of this one.
     let record = records.remove(&name).and_then(|record| record.of(item.create_revision));
     let Some(record) = record else { return Ok(response) };
-    let response = courant::LineageResponse { stored: record.stored, lost_end: record.lost_end, ..response };
+    let response =
+        courant::LineageResponse { stored: record.stored, lost_end: record.lost_end().get(), ..response };
     let Some(Epoch { number, members, begin, sealed, .. }) = record.epochs.last().cloned() else {
         return Ok(response);
     };

@@ -29,7 +29,7 @@ use crate::journal_space::Root;
 use crate::transaction::commit::{Registry, read};
 
 pub(crate) use keeper::{BeginEpoch, EpochOutcome, LineageKeeper, Rolled, Sealing};
-pub(crate) use record::Lineage;
+pub(crate) use record::{Lineage, Loss};
 pub(crate) use task::LineageTask;
 
 /// Reads the records of journals, where there are any: what spools are judged by when a process starts.

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 use crate::journal_space::Root;
-use crate::lineage::{self, Lineage};
+use crate::lineage::{self, Lineage, Loss};
 use crate::member::{REGISTRY_WITHIN, pause};
 use crate::transaction::commit::{Registry, commit, read};
 use crate::transaction::{Guard, MOST_WITNESSED, PutLease, Transaction, Write};
@@ -39,17 +39,18 @@ const NAME: &str = "lost-ends";
 pub(crate) struct LostEnds {
     /// The incarnation that was told of all of them; empty if none was.
     told: String,
-    pub(crate) ends: BTreeMap<JournalName, Offset>,
+    pub(crate) ends: BTreeMap<JournalName, Loss>,
 }
 
 impl LostEnds {
     /// Takes in more. Whoever was told of the others has not heard of these.
-    pub(crate) fn add(&mut self, ends: impl IntoIterator<Item = (JournalName, Offset)>) -> bool {
+    pub(crate) fn add(&mut self, ends: impl IntoIterator<Item = (JournalName, Loss)>) -> bool {
         let mut is_news = false;
-        for (journal, end) in ends {
+        for (journal, loss) in ends {
             let known = self.ends.entry(journal).or_default();
-            is_news |= end > *known;
-            *known = end.max(*known);
+            let both = known.and(loss);
+            is_news |= both != *known;
+            *known = both;
         }
         if is_news {
             self.told.clear();
@@ -58,16 +59,25 @@ impl LostEnds {
     }
 
     fn text(&self) -> String {
-        let ends = self.ends.iter().map(|(journal, end)| format!("{end} {journal}\n"));
-        format!("told {}\n{}", self.told, ends.collect::<String>())
+        let line = |(journal, loss): (&JournalName, &Loss)| {
+            let Loss { end, epoch, settled_end, settled_epoch } = loss;
+            format!("{end} {epoch} {settled_end} {settled_epoch} {journal}\n")
+        };
+        format!("told {}\n{}", self.told, self.ends.iter().map(line).collect::<String>())
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let told = lines.next()?.strip_prefix("told ")?.to_owned();
         let end = |line: &str| {
-            let (end, journal) = line.split_once(' ')?;
-            Some((JournalName::parse(journal).ok()?, Offset::new(end.parse().ok()?)?))
+            let mut parts = line.splitn(5, ' ');
+            let loss = Loss {
+                end: parts.next()?.parse().ok()?,
+                epoch: parts.next()?.parse().ok()?,
+                settled_end: parts.next()?.parse().ok()?,
+                settled_epoch: parts.next()?.parse().ok()?,
+            };
+            Some((JournalName::parse(parts.next()?).ok()?, loss))
         };
         Some(Self { told, ends: lines.map(end).collect::<Option<_>>()? })
     }
@@ -126,7 +136,7 @@ impl LostEndsFile {
     }
 
     /// Adds to what is kept.
-    pub(crate) async fn add(&self, ends: BTreeMap<JournalName, Offset>) -> Result<LostEnds, Error> {
+    pub(crate) async fn add(&self, ends: BTreeMap<JournalName, Loss>) -> Result<LostEnds, Error> {
         self.blocking(move |file| {
             let mut lost = file.read()?;
             if lost.add(ends) {
@@ -157,10 +167,11 @@ impl LostEndsFile {
         seed: u64,
     ) -> Result<(), Error> {
         let left = self.blocking(move |file| Ok(ends_elsewhere(&*file.disk, &file.folder, cluster)?)).await?;
-        for (journal, end) in &left {
+        for (journal, (end, _)) in &left {
             tracing::warn!(%journal, %end, "spools of another registry hold content of the journal that no store may have");
         }
-        let lost = self.add(left).await?;
+        let left = left.into_iter().map(|(journal, (end, epoch))| (journal, Loss::up_to(end, epoch)));
+        let lost = self.add(left.collect()).await?;
         self.tell(registry, root, lost, seed).await
     }
 
@@ -181,7 +192,9 @@ impl LostEndsFile {
         if lost.told == witness {
             let records = lineage::load(registry, root, lost.ends.keys().cloned()).await?;
             // A record that says nothing of it any more is of a journal that has gone on behind it; without one the journal was deleted.
-            lost.ends.retain(|journal, _| records.get(journal).is_some_and(|record| record.lost_end > 0));
+            lost.ends.retain(|journal, _| {
+                records.get(journal).is_some_and(|record| record.lost_end() > Offset::ZERO)
+            });
         } else {
             tell(registry, root, &lost.ends, seed).await?;
             lost.told = witness;
@@ -194,12 +207,12 @@ impl LostEndsFile {
 async fn tell(
     registry: &Registry,
     root: &Root,
-    ends: &BTreeMap<JournalName, Offset>,
+    ends: &BTreeMap<JournalName, Loss>,
     seed: u64,
 ) -> Result<(), KeyspaceError> {
     let mut rng = StdRng::seed_from_u64(seed);
     let give_up = Instant::now() + REGISTRY_WITHIN;
-    let ends: Vec<(&JournalName, Offset)> = ends.iter().map(|(journal, end)| (journal, *end)).collect();
+    let ends: Vec<(&JournalName, Loss)> = ends.iter().map(|(journal, loss)| (journal, *loss)).collect();
     for some in ends.chunks(MOST_WITNESSED) {
         let mut tries = 0;
         loop {
@@ -228,7 +241,7 @@ fn telling() -> String {
 async fn tell_some(
     registry: &Registry,
     root: &Root,
-    ends: &[(&JournalName, Offset)],
+    ends: &[(&JournalName, Loss)],
 ) -> Result<bool, KeyspaceError> {
     let keys = ends.iter().map(|(journal, _)| root.lineage(journal)).collect();
     let found = read(registry, keys, telling).await?;
@@ -275,8 +288,8 @@ mod tests {
         LostEndsFile::new(Arc::new(disk), "spools")
     }
 
-    fn ends(pairs: &[(&str, i64)]) -> BTreeMap<JournalName, Offset> {
-        pairs.iter().map(|(journal, end)| (name(journal), at(*end))).collect()
+    fn ends(pairs: &[(&str, i64)]) -> BTreeMap<JournalName, Loss> {
+        pairs.iter().map(|(journal, end)| (name(journal), Loss::up_to(at(*end), 3))).collect()
     }
 
     #[tokio::test]
@@ -305,7 +318,7 @@ mod tests {
         cluster.put(b"/courant-x/incarnation".to_vec(), b"0a".to_vec()).await;
         let lost_end = async |journal: &str| {
             let found = lineage::load(&cluster.as_registry(), &root(), [name(journal)]).await.expect("read");
-            found.get(&name(journal)).map(|record| record.lost_end)
+            found.get(&name(journal)).map(|record| record.lost_end().get())
         };
         // One that has an epoch already, behind what was lost; and one that is still below.
         for (journal, begin) in [("is/behind", 900), ("is/below", 100)] {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::journal_space::Space;
 use crate::lineage::judge::{self, Reason, Recovered, Verdict};
-use crate::lineage::{self, Lineage, log_number};
+use crate::lineage::{self, Lineage, Loss, log_number};
 use crate::transaction::commit::Registry;
 
 /// How often files that nothing needs any more are removed.
@@ -117,7 +117,7 @@ pub(crate) struct Judged {
     /// What counts for nothing, and why. It is put aside.
     pub(crate) aside: Vec<(RecoveredJournal, String)>,
     /// Where content of it ends that the registry has never heard of: it was restored from a copy.
-    pub(crate) unheard: BTreeMap<JournalName, Offset>,
+    pub(crate) unheard: BTreeMap<JournalName, Loss>,
 }
 
 /// Reads the spools folder. What is odd about it is logged.
@@ -176,7 +176,7 @@ pub(crate) async fn judge(
                 if matches!(reason, Reason::UnknownEpoch { .. } | Reason::NoLineage)
                     && journal.complete.iter().chain(&journal.open).any(|spool| spool.length() > 0)
                 {
-                    judged.unheard.insert(name, journal.head);
+                    judged.unheard.insert(name, Loss::up_to(journal.head, journal.identity.epoch));
                 }
                 judged.aside.push((journal, reason.to_string()));
             }

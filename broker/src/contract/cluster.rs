@@ -33,6 +33,7 @@ use super::scripted::{self, Scripted};
 use crate::broker::{Broker, Components, Tasks};
 use crate::config::Config;
 use crate::journal_space::fixture::{broker, id, name, root};
+use crate::lineage::Loss;
 use crate::lost_ends::LostEndsFile;
 use crate::peer::client::PeerClient;
 
@@ -50,7 +51,7 @@ pub(crate) struct Cluster {
     /// The spool quotas of those that join, in order; who has none is left without end.
     quotas: Vec<u64>,
     /// What the first broker that joins lost with another registry.
-    lost_ends: BTreeMap<JournalName, Offset>,
+    lost_ends: BTreeMap<JournalName, Loss>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
     /// The registry and all cores. They end after everything that asks them: to that, what is gone before it is told to end is a fault.
@@ -105,7 +106,7 @@ impl Cluster {
         (journal, lost_end): (&str, Offset),
     ) -> (Self, Scripted) {
         let mut cluster = Self::empty();
-        cluster.lost_ends.insert(name(journal), lost_end);
+        cluster.lost_ends.insert(name(journal), Loss::up_to(lost_end, 3));
         let leader = cluster.join_scripted(scripted).await;
         cluster.join_all(members).await;
         (cluster, leader)

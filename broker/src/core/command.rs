@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::place::Place;
 use crate::append::group::Ask;
 use crate::append::receive::Content;
+use crate::lineage::Loss;
 use crate::recovery::Adoptable;
 use crate::recovery::Rejudged;
 use crate::replica::Replica;
@@ -73,7 +74,7 @@ pub(crate) enum Command {
     /// Close the journal's open spool.
     Roll { journal: JournalName },
     /// Tell where content ends that is held here.
-    HeldEnds { reply: oneshot::Sender<BTreeMap<JournalName, Offset>> },
+    HeldEnds { reply: oneshot::Sender<BTreeMap<JournalName, Loss>> },
     /// Put aside what nobody has told to count, where that is in the way of what does.
     LeaveUnsettled { done: oneshot::Sender<()> },
     /// Close all open spools and hand them to the persister; told when that is done.

@@ -27,6 +27,7 @@ use super::place::Place;
 use super::run::Core;
 use super::veil::Veiled;
 use super::wheel::Due;
+use crate::lineage::Loss;
 use crate::lineage::judge::Recovered;
 use crate::recovery::{Adoptable, Rejudged};
 use crate::replica::Replica;
@@ -266,7 +267,7 @@ impl Core {
 
     /// Where content ends that is held here, be it about to be stored or not: who is primary in another registry by then may list the store
     /// before that.
-    pub(super) fn held_ends(&self) -> BTreeMap<JournalName, Offset> {
+    pub(super) fn held_ends(&self) -> BTreeMap<JournalName, Loss> {
         let mut ends = BTreeMap::new();
         let owned = self.state.journals.iter().map(|(journal, owned)| {
             (journal, owned.pending.iter().chain(&owned.spool), owned.veil.replicated())
@@ -277,16 +278,28 @@ impl Core {
         });
         for (journal, spools, committed) in owned.chain(rested) {
             let held = spools.filter_map(|spool| self.log.spool(*spool)).filter(|spool| spool.length() > 0);
-            let Some(end) = held.map(Spool::end).max() else { continue };
+            let Some((epoch, end)) = held.map(|spool| (spool.identity().epoch, spool.end())).max() else {
+                continue;
+            };
             if end > committed {
                 tracing::warn!(
                     %journal, from = %committed, %end,
                     "nobody has told whether all that is held of the journal counts; the rest is kept aside"
                 );
             }
-            ends.insert(journal.clone(), end);
+            let loss = self.acknowledged(journal).unwrap_or_else(|| Loss::up_to(end, epoch));
+            ends.insert(journal.clone(), loss);
         }
         ends
+    }
+
+    /// What this broker, as the primary of an epoch, has acknowledged nothing above. What it has entered begins above all that others had.
+    fn acknowledged(&self, journal: &JournalName) -> Option<Loss> {
+        let owned =
+            self.state.journals.get(journal).filter(|owned| owned.place.is_primary && !owned.is_fenced)?;
+        let open = owned.spool(&self.log)?;
+        let epoch = owned.epoch.filter(|epoch| *epoch == open.identity().epoch)?;
+        Some(Loss::settled(owned.veil.replicated().max(open.begin()), epoch))
     }
 
     /// Puts aside what nobody has told to count, in spools whose begin does: nobody will tell any more, and what counts is to be stored.

@@ -167,7 +167,7 @@ mod tests {
                 ..Epoch::default()
             };
             let epochs = vec![epoch(1, 455, members[0]), epoch(2, 42_526, members[1])];
-            let record = Lineage { create_revision: 7, stored: 455, epochs, lost_end: 0 };
+            let record = Lineage { create_revision: 7, stored: 455, epochs, lost: None };
             let rolled = Rolled {
                 journal: JournalName::parse("the/one").expect("a name"),
                 create_revision: 7,

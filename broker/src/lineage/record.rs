@@ -22,10 +22,26 @@ pub(crate) struct Lineage {
     /// The recent epochs, by ascending number and begin. The last one is the present one.
     #[prost(message, repeated, tag = "3")]
     pub(crate) epochs: Vec<Epoch>,
-    /// Where content of a journal of this name ends that somebody had under another registry, and that no store may have. Zero: none
-    /// that is known of, or the journal has gone on behind it. A record without a revision knows of nothing else.
-    #[prost(int64, tag = "4")]
-    pub(crate) lost_end: i64,
+    /// What brokers had of a journal of this name under another registry. A record without a revision knows of nothing else.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) lost: Option<Loss>,
+}
+
+/// How far content went that brokers had of a journal under another registry, and that no store may have.
+///
+/// A follower does not know how much of it was acknowledged, but its primary does: what that says of its epoch, or of an earlier one, counts.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct Loss {
+    /// Where content ends of which it is not known how much of it was acknowledged, and the newest epoch of such content.
+    #[prost(int64, tag = "1")]
+    pub(crate) end: i64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) epoch: u64,
+    /// What a primary says to have acknowledged nothing above, and the epoch in which it was one.
+    #[prost(int64, tag = "3")]
+    pub(crate) settled_end: i64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) settled_epoch: u64,
 }
 
 /// A span of a journal's life in which the same members held its bytes.
@@ -99,9 +115,11 @@ impl Lineage {
         Offset::new(self.stored).unwrap_or(Offset::ZERO)
     }
 
-    /// Where content ends that was lost with another registry.
+    /// Where content ends that was lost with another registry; zero if the journal has gone on behind it.
     pub(crate) fn lost_end(&self) -> Offset {
-        Offset::new(self.lost_end).unwrap_or(Offset::ZERO)
+        let lost = self.lost.map_or(Offset::ZERO, |lost| lost.end());
+        let reached = self.newest().map_or(Offset::ZERO, Epoch::begin).max(self.stored());
+        if lost > reached { lost } else { Offset::ZERO }
     }
 
     /// What the record tells of the journal that was created at a revision. What was lost before there was any is told of the first.
@@ -116,10 +134,9 @@ impl Lineage {
 
     /// The record with what somebody lost with another registry; none if that makes no difference to it.
     #[must_use]
-    pub(crate) fn losing(&self, end: Offset) -> Option<Self> {
-        let reached =
-            self.newest().map_or(Offset::ZERO, Epoch::begin).max(self.stored()).max(self.lost_end());
-        (end > reached).then(|| Self { lost_end: end.get(), ..self.clone() })
+    pub(crate) fn losing(&self, loss: Loss) -> Option<Self> {
+        let lost = Some(self.lost.unwrap_or_default().and(loss));
+        (lost != self.lost).then(|| Self { lost, ..self.clone() })
     }
 
     /// Whether the same broker alone held all epochs that are remembered.
@@ -138,11 +155,9 @@ impl Lineage {
             .filter(|old| old.begin > self.stored)
             .map(|old| Epoch { registers: None, sealed: None, ..old.clone() })
             .collect();
-        // What begins behind it gives none of its offsets out again.
-        let lost_end = if epoch.begin < self.lost_end { self.lost_end } else { 0 };
         epochs.push(epoch);
         epochs.drain(..epochs.len().saturating_sub(MOST_EPOCHS));
-        Self { epochs, lost_end, ..self.clone() }
+        Self { epochs, ..self.clone() }
     }
 
     /// The record after content was stored up to an offset; and if the present epoch is over, with what it ended.
@@ -150,13 +165,41 @@ impl Lineage {
     pub(crate) fn rolled(&self, stored: Offset, sealed: Option<Sealed>) -> Self {
         let mut next = self.clone();
         next.stored = next.stored.max(stored.get());
-        if next.stored >= next.lost_end {
-            next.lost_end = 0;
-        }
         if let (Some(newest), Some(sealed)) = (next.epochs.last_mut(), sealed) {
             newest.sealed = Some(sealed);
         }
         next
+    }
+}
+
+impl Loss {
+    /// Content up to here, of an epoch, of which it is not known how much was acknowledged.
+    pub(crate) const fn up_to(end: Offset, epoch: u64) -> Self {
+        Self { end: end.get(), epoch, settled_end: 0, settled_epoch: 0 }
+    }
+
+    /// Nothing was acknowledged above, as the primary of the epoch says.
+    pub(crate) const fn settled(end: Offset, epoch: u64) -> Self {
+        Self { end: 0, epoch: 0, settled_end: end.get(), settled_epoch: epoch }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let settled = (self.settled_epoch, self.settled_end).max((other.settled_epoch, other.settled_end));
+        Self {
+            end: self.end.max(other.end),
+            epoch: self.epoch.max(other.epoch),
+            settled_end: settled.1,
+            settled_epoch: settled.0,
+        }
+    }
+
+    /// Where all ends that may have been acknowledged.
+    pub(crate) fn end(&self) -> Offset {
+        let is_settled = self.settled_epoch > 0 && self.settled_epoch >= self.epoch;
+        let end = if is_settled { self.settled_end } else { self.end.max(self.settled_end) };
+        Offset::new(end).unwrap_or(Offset::ZERO)
     }
 }
 

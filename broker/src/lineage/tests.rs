@@ -88,21 +88,37 @@ async fn epochs_follow_each_other_over_restarts() {
 #[test]
 fn what_was_lost_is_remembered_until_the_journal_has_gone_on_behind_it() {
     let epoch = |number, begin| Epoch { number, begin, ..Epoch::default() };
-    let told = Lineage::default().losing(at(500)).expect("news");
-    assert_eq!((told.losing(at(500)), told.losing(at(400))), (None, None), "the greatest counts");
-    assert_eq!(told.losing(at(600)).map(|record| record.lost_end), Some(600));
+    let lost = |end| Loss::up_to(at(end), 3);
+    let told = Lineage::default().losing(lost(500)).expect("news");
+    assert_eq!((told.losing(lost(500)), told.losing(lost(400))), (None, None), "the greatest counts");
+    assert_eq!(told.losing(lost(600)).map(|record| record.lost_end()), Some(at(600)));
     let first = told.clone().of(7).expect("whatever journal comes first").followed_by(epoch(1, 100));
-    assert_eq!((first.create_revision, first.lost_end), (7, 500));
+    assert_eq!((first.create_revision, first.lost_end()), (7, at(500)));
     assert_eq!(first.clone().of(8), None, "another journal");
-    assert_eq!(first.followed_by(epoch(2, 499)).lost_end, 500);
-    assert_eq!(first.followed_by(epoch(2, 500)).lost_end, 0);
-    assert_eq!(first.rolled(at(499), None).lost_end, 500);
-    assert_eq!(first.rolled(at(500), None).lost_end, 0);
-    assert_eq!(
-        first.followed_by(epoch(2, 500)).losing(at(500)),
-        None,
-        "nothing is lost by who went on behind"
-    );
+    assert_eq!(first.followed_by(epoch(2, 499)).lost_end(), at(500));
+    assert_eq!(first.followed_by(epoch(2, 500)).lost_end(), Offset::ZERO);
+    assert_eq!(first.rolled(at(499), None).lost_end(), at(500));
+    assert_eq!(first.rolled(at(500), None).lost_end(), Offset::ZERO);
+}
+
+#[test]
+fn a_primary_knows_what_of_a_loss_was_acknowledged_and_a_follower_does_not() {
+    let (follower, primary) = (Loss::up_to(at(140), 3), Loss::settled(at(100), 3));
+    let check = |losses: &[Loss], expected| {
+        let both_ways = [losses.to_vec(), losses.iter().rev().copied().collect()];
+        for losses in both_ways {
+            let all = losses.into_iter().fold(Loss::default(), Loss::and);
+            assert_eq!(all.end(), at(expected), "{all:?}");
+        }
+    };
+    check(&[follower], 140);
+    check(&[primary], 100);
+    // The round from 100 on was on its way: nobody was told that it is committed.
+    check(&[follower, primary], 100);
+    // Somebody was primary after that one, and is not there to tell.
+    check(&[follower, primary, Loss::up_to(at(120), 4)], 140);
+    check(&[follower, primary, Loss::up_to(at(130), 4), Loss::settled(at(125), 4)], 125);
+    check(&[Loss::settled(at(200), 2), follower], 200);
 }
 
 /// A broker that has not noticed yet that the registry was exchanged writes nothing into it, and believes nothing of it.

@@ -3,7 +3,7 @@
 use courant_proto::label::LabelSet;
 
 use super::super::log_number::{after_forgetting, after_loss};
-use super::super::record::Sealed;
+use super::super::record::{Loss, Sealed};
 use super::*;
 
 const CREATED: i64 = 40;
@@ -106,7 +106,7 @@ fn an_epoch_that_the_record_has_never_heard_of_is_not_gone_on_beside() {
 
 #[test]
 fn what_was_lost_with_another_registry_is_not_gone_on_below() {
-    let lost = Lineage { lost_end: 500, ..record(vec![epoch(2, 100, &["p"])]) };
+    let lost = record(vec![epoch(2, 100, &["p"])]).losing(Loss::up_to(at(500), 7)).expect("news");
     let accepting = |begin| Wish { accept_loss: true, begin: at(begin), ..wish(&[]) };
     assert_eq!(agree(Some(&lost), &accepting(499), true), refuse(500));
     let Agreed::At { base, .. } = agree(Some(&lost), &accepting(500), true) else { panic!("it is accepted") };

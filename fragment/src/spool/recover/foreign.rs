@@ -12,8 +12,8 @@ use crate::disk::{Disk, Open};
 use crate::error::Error;
 use crate::spool::{ClusterId, frame};
 
-/// Where content ends that lies here, was never released to a store, and is of another cluster than this one; by journal. It changes
-/// nothing: [`super::recover`] puts the same content aside. It blocks.
+/// Where content ends that lies here, was never released to a store, and is of another cluster than this one, with the newest epoch of such
+/// content; by journal. It changes nothing: [`super::recover`] puts the same content aside. It blocks.
 ///
 /// # Errors
 /// When a file cannot be read, or was written by a later version of this program.
@@ -21,7 +21,7 @@ pub fn ends_elsewhere(
     disk: &dyn Disk,
     folder: &Path,
     cluster: ClusterId,
-) -> Result<BTreeMap<JournalName, Offset>, Error> {
+) -> Result<BTreeMap<JournalName, (Offset, u64)>, Error> {
     disk.create_dir_all(folder).map_err(Error::disk("create", folder))?;
     let mut replays: BTreeMap<u64, Replay> = BTreeMap::new();
     for (segment, (sequence, length)) in Files::list(disk, folder)?.segments.iter().enumerate() {
@@ -49,8 +49,8 @@ pub fn ends_elsewhere(
             let (journal, end) = (&replay.journals[spool.journal], spool.named_end.max(spool.end));
             let Some(end) = Offset::new(i64::try_from(end).unwrap_or(i64::MAX)) else { continue };
             if end.get().unsigned_abs() > spool.begin {
-                let known = ends.entry(journal.name.clone()).or_insert(end);
-                *known = end.max(*known);
+                let known = ends.entry(journal.name.clone()).or_insert((end, spool.epoch));
+                *known = (end.max(known.0), spool.epoch.max(known.1));
             }
         }
     }

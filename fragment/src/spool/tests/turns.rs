@@ -523,7 +523,7 @@ fn what_was_not_stored_of_another_cluster_is_told_before_it_is_put_aside() {
     let mut log = log_on(&disk, small());
     let ends = |cluster| {
         let ends = ends_elsewhere(&disk, &folder(), cluster).expect("ends");
-        ends.values().map(|end| end.get()).collect::<Vec<_>>()
+        ends.values().map(|(end, _)| end.get()).collect::<Vec<_>>()
     };
     let mut turn = log.turn();
     let spool = turn.open(opening(0, 1, 100, Registers::default())).expect("opened");
