@@ -3,6 +3,7 @@
 use courant_client as client;
 use courant_message::framing::UnknownContentType;
 use courant_message::sequencer::ReplayError;
+use tonic::Code;
 
 use crate::engine::{FirstDeferred, InvalidCheckpoint};
 
@@ -108,9 +109,11 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Uncertain { .. } => true,
-            Self::Client { source, .. } => {
-                source.is_transient() || matches!(source, client::Error::Unanswered { .. })
-            }
+            Self::Client { source, .. } => match source {
+                client::Error::Rpc(status) => !is_final(status.code()),
+                client::Error::Unanswered { .. } => true,
+                source => source.is_transient(),
+            },
             _ => false,
         }
     }
@@ -123,5 +126,40 @@ impl Error {
     pub(crate) fn of_client(what: &'static str, journal: &str) -> impl FnOnce(client::Error) -> Self {
         let journal = journal.to_owned();
         move |source| Self::Client { what, journal, source }
+    }
+}
+
+/// Whether a call fails again for the same reason. A broker that dies in the middle of one has many codes.
+fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::DataLoss
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_dies_is_no_reason_to_give_up() {
+        let check = |status: tonic::Status, expected: bool| {
+            let error = Error::of_client("could not append to", "a/journal")(status.into());
+            assert_eq!(error.is_transient(), expected, "{error}");
+        };
+        check(tonic::Status::unavailable("connection refused"), true);
+        check(tonic::Status::unknown("h2 protocol error: error reading a body from connection"), true);
+        check(tonic::Status::internal("h2 protocol error"), true);
+        check(tonic::Status::resource_exhausted("beyond the quota"), true);
+        check(tonic::Status::invalid_argument("Journal: invalid length"), false);
+        check(tonic::Status::data_loss("an object is damaged"), false);
+        let fenced = Error::Fenced { journal: "a/journal".to_owned(), by: "another".to_owned() };
+        assert!(!fenced.is_transient());
     }
 }

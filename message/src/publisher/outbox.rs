@@ -22,7 +22,9 @@ pub enum TicketState {
 pub enum Answer {
     /// It was committed.
     Committed,
-    /// It failed, or may have: it is not known, and worth another try. The same bytes are due again before any other. Readers drop what they get twice.
+    /// It failed, or may have: it is not known, and worth another try. The same bytes are due again before any other. Readers drop what they get twice, if
+    /// each message is committed by itself. Of a transaction only what has failed for certain may be tried again: an attempt that lands late, behind
+    /// what came after it, takes its readers back. Otherwise give up, and make the transaction again with another producer.
     TryAgain,
     /// It is given up. Nothing is appended behind it: readers would not see that something is missing.
     GiveUp,
