@@ -254,6 +254,8 @@ impl Peers {
         }
         for id in before.silent.difference(&found.silent) {
             tracing::info!(peer = %id, "a member that was reported answers again, or is gone");
+            // It could not be agreed with as it answered nothing. If that was not all, somebody soon complains again.
+            self.0.complaints.lock().remove(id);
         }
         let has_waiting = before.trusted != found.trusted && !self.0.complaints.lock().is_empty();
         if before.silent != found.silent || has_waiting {
