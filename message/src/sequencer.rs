@@ -12,7 +12,7 @@
 //!                        └──► Drained              read on
 //! ```
 //!
-//! Messages wait in a ring of a fixed size until they are acknowledged. Those that had to give way are asked for again, as a range of
+//! Messages wait in a ring of a fixed size, in messages and in bytes, until they are acknowledged. Those that had to give way are asked for again, as a range of
 //! offsets to be read by the caller.
 //!
 //! It decides as Gazette's sequencer does. What it does better: what is delivered never depends on the ring's size, not even where a message was
@@ -43,6 +43,9 @@ use crate::uuid::{Flags, Uuid};
 /// The ring of Gazette's consumers, in messages.
 pub const DEFAULT_RING: usize = 8192;
 
+/// The most bytes of messages that wait, unless told otherwise.
+pub const DEFAULT_RING_BYTES: u64 = 64 << 20;
+
 /// A message as it was read. `J` names a journal: a number, or a shared name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<J, P> {
@@ -67,14 +70,25 @@ pub struct Sequencer<J, P> {
 }
 
 impl<J: Clone + Ord + Hash, P> Sequencer<J, P> {
-    /// One that has read nothing. Its ring holds so many messages, at least one.
+    /// One that has read nothing. Its ring holds so many messages, at least one, and of these [`DEFAULT_RING_BYTES`].
     pub fn new(ring: usize) -> Self {
-        Self { partials: Partials::new(), ring: Ring::new(ring), delivery: None }
+        Self { partials: Partials::new(), ring: Ring::new(ring, DEFAULT_RING_BYTES), delivery: None }
     }
 
     /// One that goes on from a checkpoint. Each journal has to be read from its `read_through` on.
     pub fn restore(checkpoint: &Checkpoint<J>, ring: usize) -> Self {
-        Self { partials: Partials::restore(checkpoint), ring: Ring::new(ring), delivery: None }
+        Self {
+            partials: Partials::restore(checkpoint),
+            ring: Ring::new(ring, DEFAULT_RING_BYTES),
+            delivery: None,
+        }
+    }
+
+    /// The same, whose ring holds so many bytes of messages: what they take of their journals. One message is held however long it is.
+    #[must_use]
+    pub fn with_ring_bytes(mut self, bytes: u64) -> Self {
+        self.ring.most_bytes = bytes;
+        self
     }
 
     /// Takes the next message of a journal, and tells what it means. Messages of one journal are queued in the order of their offsets.
@@ -86,7 +100,7 @@ impl<J: Clone + Ord + Hash, P> Sequencer<J, P> {
             self.delivery.is_none(),
             "a message is queued while others are delivered (step until drained first)"
         );
-        self.evict();
+        self.evict(ring::length(&message));
         let (mut clock, mut flags) = (message.uuid.clock(), message.uuid.flags());
         let journal = self.partials.journal(&message.journal, message.begin);
         let id = if clock == Clock::ZERO {
@@ -163,9 +177,9 @@ impl<J: Clone + Ord + Hash, P> Sequencer<J, P> {
         *chain = Some(self.ring.add(id, message, *chain));
     }
 
-    /// Makes room at the ring's head. The span that loses its oldest message there goes on to know where it began.
-    fn evict(&mut self) {
-        if let Some((id, chain)) = self.ring.evict(|id| self.partials.get(id).chain) {
+    /// Makes room in the ring for a message. Spans that lose their oldest messages go on to know where they began.
+    fn evict(&mut self, length: u64) {
+        while let Some((id, chain)) = self.ring.evict(length, |id| self.partials.get(id).chain) {
             self.partials.get_mut(id).chain = chain;
         }
     }

@@ -161,6 +161,25 @@ fn a_span_that_left_the_ring_is_known_to_have_begun() {
 }
 
 #[test]
+fn the_ring_is_bounded_in_bytes_as_well() {
+    let mut reader = Reader::new(100);
+    reader.sequencer = reader.sequencer.with_ring_bytes(250);
+    for token in ["a1", "b1", "a2", "a3"] {
+        reader.queue(token);
+        assert!(reader.sequencer.ring.bytes() <= 250, "{token}");
+    }
+    // Two of a hundred bytes are held, and one gives way to the next.
+    reader.check("a4!", &[AckReplay], "a1 a2 a3 a4!", Some("a1 b1 a2"));
+    reader.check("b2!", &[AckReplay], "b1 b2!", Some("b1 a2 a3 a4!"));
+    assert_eq!(reader.sequencer.ring.bytes(), 0);
+    // What was rolled back makes room, and one message is held however long it is.
+    reader.check("a5 a4!", &[Begin, Rollback], "", None);
+    assert_eq!(reader.sequencer.ring.bytes(), 0);
+    reader.sequencer = reader.sequencer.with_ring_bytes(50);
+    reader.check("a5 a6!", &[Begin, AckReplay], "a5 a6!", Some("a5"));
+}
+
+#[test]
 fn messages_outside_of_transactions() {
     let mut reader = Reader::new(0);
     reader.check("a1.", &[OutsideCommit], "a1.", None);

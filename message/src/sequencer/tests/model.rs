@@ -205,7 +205,8 @@ impl<'a> Consumer<'a> {
             journals,
             ring,
             bug,
-            sequencer: Sequencer::new(ring),
+            // Some histories are bounded by bytes before they are by messages.
+            sequencer: Sequencer::new(ring).with_ring_bytes(if ring % 2 == 0 { u64::MAX } else { 25 }),
             at: [0; JOURNALS],
             processed: Default::default(),
             persisted: Default::default(),
