@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use courant_proto::wire;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -104,6 +106,11 @@ struct Told {
     problems: Vec<String>,
 }
 
+/// At once: between two steps a broker would make the folder anew.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
 /// Does it, on journals of its own.
 ///
 /// # Errors
@@ -133,11 +140,12 @@ pub async fn run(cluster: &Cluster, plan: Plan) -> Result<Drought, String> {
     watching(cluster, plan.calm, &mut came).await;
     let before = count(&told).await;
     let (root, aside) = (cluster.store().to_owned(), cluster.store().with_extension("away"));
-    fs::rename(&root, &aside).and_then(|()| fs::write(&root, "in the way")).expect("the store goes");
+    fs::write(&aside, "in the way").expect("a file");
+    exchange(&root, &aside).expect("the store goes");
     let away = Instant::now();
     watching(cluster, plan.down, &mut came).await;
     came.acknowledged_dry = count(&told).await - before;
-    fs::remove_file(&root).and_then(|()| fs::rename(&aside, &root)).expect("the store returns");
+    exchange(&root, &aside).and_then(|()| fs::remove_file(&aside)).expect("the store returns");
     let back = Instant::now();
     watching(cluster, plan.calm, &mut came).await;
     stop.send_replace(true);
