@@ -107,15 +107,23 @@ fn by_library(stored: &Stored) -> Vec<u8> {
     content
 }
 
-/// Joins all fragments, each checked against its name. They must tile the journal from offset zero on.
-pub fn concatenated(root: &Path, journal: &str) -> Vec<u8> {
-    let mut content = Vec::new();
-    for stored in fragments(root, journal) {
+/// All fragments, each checked against its name: where they begin, and what they hold.
+pub fn stored(root: &Path, journal: &str) -> Vec<(u64, Vec<u8>)> {
+    let checked = |stored: Stored| {
         let part = decoded(&stored);
-        assert_eq!(stored.begin, content.len() as u64, "{stored:?} does not follow the one before it");
         assert_eq!(stored.end - stored.begin, part.len() as u64, "the length of {stored:?}");
         let sum: String = Sha1::digest(&part).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(stored.sum, sum, "the SHA-1 of {stored:?}");
+        (stored.begin, part)
+    };
+    fragments(root, journal).into_iter().map(checked).collect()
+}
+
+/// Joins all fragments, each checked against its name. They must tile the journal from offset zero on.
+pub fn concatenated(root: &Path, journal: &str) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (begin, part) in stored(root, journal) {
+        assert_eq!(begin, content.len() as u64, "a fragment of {journal} does not follow the one before it");
         content.extend(part);
     }
     content
