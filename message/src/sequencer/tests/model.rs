@@ -206,7 +206,11 @@ impl<'a> Consumer<'a> {
             ring,
             bug,
             // Some histories are bounded by bytes before they are by messages.
-            sequencer: Sequencer::new(ring).with_ring_bytes(if ring % 2 == 0 { u64::MAX } else { 25 }),
+            sequencer: Sequencer::new(ring).with_ring_bytes(if ring.is_multiple_of(2) {
+                u64::MAX
+            } else {
+                25
+            }),
             at: [0; JOURNALS],
             processed: Default::default(),
             persisted: Default::default(),
