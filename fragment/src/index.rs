@@ -160,8 +160,8 @@ impl<C> Index<C> {
         state.local.shrink();
     }
 
-    /// Takes over a complete listing of all stores, that began at `listed_at`. Local content stays until it is [persisted](Self::persisted),
-    /// whatever a listing shows over its offsets: of an object nothing is known but its name.
+    /// Takes over a complete listing of all stores, that began at `listed_at`, and drops local content that
+    /// it covers: members of another make show what is stored as soon as it is listed, and so must those beside them.
     ///
     /// A listing that failed, or ended early, must not come here.
     pub fn replace_remote(&self, listing: Vec<Fragment>, listed_at: Timestamp) {
@@ -195,6 +195,8 @@ impl<C> Index<C> {
             }
         }
         let State { local, remote, head, listings, listed_at: last, .. } = &mut *state;
+        local.retain(|local| !remote.covers(local));
+        local.shrink();
         *head = (*head).max(query::end_of(local, remote).unwrap_or_default());
         *listings += 1;
         *last = (*last).max(Some(listed_at));
