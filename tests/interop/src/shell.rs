@@ -126,6 +126,10 @@ pub(crate) fn normal(text: &str) -> String {
         if line.starts_with(['┌', '├', '└']) {
             continue;
         }
+        // It checks stores that it opens itself beside what it was asked for; how often before it ends is a matter of time.
+        if line.contains("msg=\"store health check failed\"") {
+            continue;
+        }
         // What follows is the stack of gazctl itself.
         if line.starts_with("panic: ") {
             lines.push("panic".to_owned());
@@ -185,6 +189,7 @@ mod tests {
     fn what_two_clusters_do_not_share_is_taken_out() {
         let check = |text: &str, expected: &str| assert_eq!(normal(text), expected);
         check("time=\"2026-01-01T00:00:00Z\" level=info revision=12", "level=info revision=#");
+        check("a\nlevel=warning msg=\"store health check failed\" attempt=0\nb", "a\nb");
         check("{\"revision\":\"12\",\"mod_revision\":\"7\"}", "{\"revision\":\"#\",\"mod_revision\":\"#\"}");
         check("revision: 7\nname: revision", "revision: #\nname: revision");
         check("┌──┐\n│ a │ 2 seconds ago │ now │\n└──┘", "a | <ago> | <ago>");
