@@ -18,7 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::ahead::{self, Ahead};
+use crate::disk::MemoryDisk;
 use crate::spool::digest::Digest;
+use crate::spool::log::{Opening, SpoolLog};
+use crate::spool::tests::{commit, content, find, folder, opening, registers};
+use crate::spool::volume::Layout;
 use crate::store::tests::faults::forbid;
 use crate::store::{Operation, Stores};
 
@@ -537,43 +542,64 @@ async fn where_room_is_short_a_replica_lets_go_of_what_is_stored() {
     assert_eq!((fixture.counter(|c| &c.uploaded), fixture.counter(|c| &c.failed)), (0, 0));
 }
 
-/// What was encoded while the spool grew is what is stored, and it holds the spool's content.
-#[tokio::test]
-async fn what_was_encoded_ahead_is_uploaded_and_holds_the_content() {
-    use crate::ahead::{self, Ahead};
-    use crate::spool::tests::{commit, content, find, folder, opening, registers};
+/// A log whose spools are encoded as they grow, and a persister that takes what was.
+struct EncodingAhead {
+    log: SpoolLog,
+    ahead: Ahead,
+    handle: PersisterHandle,
+}
 
-    let mut fixture = Fixture::new(&["file:///"], Config::default());
-    let disk = crate::disk::MemoryDisk::new();
-    let mut log =
-        crate::spool::log::SpoolLog::new(find(&disk, crate::spool::volume::Layout::default()).volume, 0);
-    let ahead = Ahead::new(ahead::Config::default(), Arc::new(disk), folder());
-    let (persister, handle) = Persister::new(
-        Config::default(),
-        Arc::clone(&fixture.stores),
-        Arc::clone(&fixture.journals) as Arc<dyn Journals>,
-        Arc::new(ManualClock::default()),
-        StdRng::seed_from_u64(9),
-    );
-    fixture._tasks.spawn(persister.with_ahead(ahead.clone()).run(CancellationToken::new()));
-    for (number, codec) in [Codec::Gzip, Codec::Zstandard, Codec::Snappy].into_iter().enumerate() {
-        let mut turn = log.turn();
-        let first = crate::spool::log::Opening { codec, ..opening(number, 1, 0, registers(0)) };
+impl EncodingAhead {
+    fn start(fixture: &mut Fixture, scratch: MemoryDisk) -> Self {
+        let ahead = Ahead::new(ahead::Config::default(), Arc::new(scratch), folder());
+        let (persister, handle) = Persister::new(
+            Config::default(),
+            Arc::clone(&fixture.stores),
+            Arc::clone(&fixture.journals) as Arc<dyn Journals>,
+            Arc::new(ManualClock::default()),
+            StdRng::seed_from_u64(9),
+        );
+        fixture._tasks.spawn(persister.with_ahead(ahead.clone()).run(CancellationToken::new()));
+        let log = SpoolLog::new(find(&MemoryDisk::new(), Layout::default()).volume, 0);
+        Self { log, ahead, handle }
+    }
+
+    /// A closed spool of the journal of a number: what was encoded of it, and what came after that.
+    fn spool(&mut self, number: usize, codec: Codec, encoded: &[u8], rest: &[u8]) -> SpoolId {
+        let mut turn = self.log.turn();
+        let first = Opening { codec, ..opening(number, 1, 0, registers(0)) };
         let spool = turn.open(first.clone()).expect("opened");
         turn.write().expect("written");
-        let bytes = content(number as u64, 3 << 20);
-        commit(&mut log, spool, &bytes);
-        let open = log.spool(spool).expect("a spool");
-        let mut task = ahead.want(spool, open.content(), codec, open.length());
+        commit(&mut self.log, spool, encoded);
+        let open = self.log.spool(spool).expect("a spool");
+        let mut task = self.ahead.want(spool, open.content(), codec, open.length());
         while let Some(next) = task {
             task = next.run();
         }
-        commit(&mut log, spool, &bytes[..1000]);
-        let next = crate::spool::log::Opening { begin: log.spool(spool).expect("a spool").end(), ..first };
-        let mut turn = log.turn();
+        commit(&mut self.log, spool, rest);
+        let next = Opening { begin: self.log.spool(spool).expect("a spool").end(), ..first };
+        let mut turn = self.log.turn();
         turn.roll(spool, next).expect("rolled");
         turn.write().expect("written");
-        handle.submit(log.spool(spool).expect("a spool").into(), &fixture.sender).expect("there is room");
+        spool
+    }
+
+    fn submit(&self, spool: SpoolId, fixture: &Fixture) {
+        self.handle
+            .submit(self.log.spool(spool).expect("a spool").into(), &fixture.sender)
+            .expect("there is room");
+    }
+}
+
+/// What was encoded while the spool grew is what is stored, and it holds the spool's content.
+#[tokio::test]
+async fn what_was_encoded_ahead_is_uploaded_and_holds_the_content() {
+    let mut fixture = Fixture::new(&["file:///"], Config::default());
+    let mut encoding = EncodingAhead::start(&mut fixture, MemoryDisk::new());
+    for (number, codec) in [Codec::Gzip, Codec::Zstandard, Codec::Snappy].into_iter().enumerate() {
+        let bytes = content(number as u64, 3 << 20);
+        let spool = encoding.spool(number, codec, &bytes, &bytes[..1000]);
+        encoding.submit(spool, &fixture);
         let (_, fragment) = fixture.persisted().await;
         let store = fixture.stores.get(fragment.store.as_ref().expect("a store")).expect("open");
         let mut reader = store.open(&fragment, fragment.begin).await.expect("readable");
@@ -582,52 +608,27 @@ async fn what_was_encoded_ahead_is_uploaded_and_holds_the_content() {
             read.extend_from_slice(&piece);
         }
         assert!(read == [&bytes[..], &bytes[..1000]].concat(), "{codec}");
-        assert_eq!(ahead.counters().used.load(Ordering::SeqCst), number as u64 + 1);
-        ahead.forget(spool);
+        assert_eq!(encoding.ahead.counters().used.load(Ordering::SeqCst), number as u64 + 1);
+        encoding.ahead.forget(spool);
     }
-    ahead.sweep();
-    assert_eq!(ahead.counters().scratch_bytes.load(Ordering::SeqCst), 0);
+    encoding.ahead.sweep();
+    assert_eq!(encoding.ahead.counters().scratch_bytes.load(Ordering::SeqCst), 0);
 }
 
 /// A scratch file that cannot be read is a copy lost, and no more: the spool is encoded anew in the same attempt.
 #[tokio::test]
 async fn what_was_encoded_ahead_and_cannot_be_read_is_encoded_anew() {
-    use crate::ahead::{self, Ahead};
-    use crate::spool::tests::{commit, content, find, folder, opening, registers};
-
     let mut fixture = Fixture::new(&["file:///"], Config::default());
-    let (disk, scratch) = (crate::disk::MemoryDisk::new(), crate::disk::MemoryDisk::new());
-    let mut log =
-        crate::spool::log::SpoolLog::new(find(&disk, crate::spool::volume::Layout::default()).volume, 0);
-    let ahead = Ahead::new(ahead::Config::default(), Arc::new(scratch.clone()), folder());
-    let (persister, handle) = Persister::new(
-        Config::default(),
-        Arc::clone(&fixture.stores),
-        Arc::clone(&fixture.journals) as Arc<dyn Journals>,
-        Arc::new(ManualClock::default()),
-        StdRng::seed_from_u64(9),
-    );
-    fixture._tasks.spawn(persister.with_ahead(ahead.clone()).run(CancellationToken::new()));
-    let mut turn = log.turn();
-    let first = crate::spool::log::Opening { codec: Codec::Zstandard, ..opening(0, 1, 0, registers(0)) };
-    let spool = turn.open(first.clone()).expect("opened");
-    turn.write().expect("written");
-    commit(&mut log, spool, &content(3, 3 << 20));
-    let open = log.spool(spool).expect("a spool");
-    let mut task = ahead.want(spool, open.content(), first.codec, open.length());
-    while let Some(next) = task {
-        task = next.run();
-    }
-    let next = crate::spool::log::Opening { begin: log.spool(spool).expect("a spool").end(), ..first };
-    let mut turn = log.turn();
-    turn.roll(spool, next).expect("rolled");
-    turn.write().expect("written");
+    let scratch = MemoryDisk::new();
+    let mut encoding = EncodingAhead::start(&mut fixture, scratch.clone());
+    let spool = encoding.spool(0, Codec::Zstandard, &content(3, 3 << 20), &content(4, 1000));
     scratch.fail_reads(Some(std::io::ErrorKind::Other));
-    handle.submit(log.spool(spool).expect("a spool").into(), &fixture.sender).expect("there is room");
+    encoding.submit(spool, &fixture);
     fixture.persisted().await;
-    assert_eq!(handle.counters().failed.load(Ordering::SeqCst), 0);
-    assert_eq!(ahead.counters().used.load(Ordering::SeqCst), 0);
-    assert_eq!(ahead.counters().spools.load(Ordering::SeqCst), 0, "what is of no use is forgotten");
+    assert_eq!(encoding.handle.counters().failed.load(Ordering::SeqCst), 0);
+    let counters = encoding.ahead.counters();
+    assert_eq!(counters.used.load(Ordering::SeqCst), 0);
+    assert_eq!(counters.spools.load(Ordering::SeqCst), 0, "what is of no use is forgotten");
 }
 
 #[tokio::test(start_paused = true)]
