@@ -5,21 +5,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use courant_client::{Client, Options};
 use courant_proto::wire;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::engine::Journal;
 
-/// Pauses between attempts that were refused for now: from this, doubled, up to [`LONGEST`].
+/// Pauses between attempts that were refused for now: from this, doubled, up to [`LONGEST`], and up to half of each left out.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Appends to a journal. Where it must land `once`, an attempt is only followed by another one if it was refused, which says that it has not landed.
+/// Appends to a journal. Where it must land `once`, an attempt is only followed by another one if it was refused, which says that it has not landed. Its
+/// pauses are drawn from a seed, as many shards may be refused at the same time.
 pub(crate) async fn append(
     client: Client,
     journal: Journal,
     content: Bytes,
     once: bool,
+    seed: u64,
 ) -> Result<Journal, Error> {
     let request = || wire::AppendRequest { journal: journal.to_string(), ..Default::default() };
     if !once {
@@ -38,7 +42,7 @@ pub(crate) async fn append(
     let patience = client.options();
     let client = client.with_options(Options { retry_for: Duration::ZERO, ..patience });
     let deadline = Instant::now() + patience.retry_for;
-    let mut pause = SHORTEST;
+    let (mut pause, mut rng) = (SHORTEST, SmallRng::seed_from_u64(seed));
     loop {
         let error = match client.append(request(), content.clone()).await {
             Ok(_) => return Ok(journal),
@@ -47,7 +51,7 @@ pub(crate) async fn append(
         match error.refusal() {
             Some(_) if error.is_transient() && Instant::now() + pause < deadline => {
                 tracing::debug!(journal = &*journal, %error, "an append is tried again");
-                sleep(pause).await;
+                sleep(pause.mul_f64(0.5 + 0.5 * rng.random::<f64>())).await;
                 pause = (pause * 2).min(LONGEST);
             }
             Some(_) => return Err(Error::of_client("could not append to", &journal)(error)),

@@ -8,6 +8,8 @@ use courant_message::Producer;
 use courant_proto::{Clock, Offset, Timestamp};
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::application::{Application, Flow, Transaction};
@@ -69,6 +71,8 @@ pub async fn run<A: Application>(
     application: &mut A,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    // Nobody else has the producer, nor its pauses.
+    let seed = ports.producer.as_bytes().iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
     let engine = Engine::restore(shard.options, ports.producer, store.checkpoint().as_deref())?;
     let (mut sources, mut inputs) = (BTreeMap::new(), SelectAll::new());
     for source in &shard.sources {
@@ -86,8 +90,10 @@ pub async fn run<A: Application>(
         replay: None,
         appends: JoinSet::new(),
         commits: JoinSet::new(),
+        rng: SmallRng::seed_from_u64(seed),
     };
-    run.go(application, stop).await
+    // Boxed here, so that whoever calls this need not.
+    Box::pin(run.go(application, stop)).await
 }
 
 struct Run<'a, S: Store> {
@@ -99,6 +105,7 @@ struct Run<'a, S: Store> {
     replay: Option<Batches>,
     appends: JoinSet<Result<Journal, Error>>,
     commits: JoinSet<Result<S::Receipt, Error>>,
+    rng: SmallRng,
 }
 
 impl<S: Store> Run<'_, S> {
@@ -136,7 +143,8 @@ impl<S: Store> Run<'_, S> {
                 }
                 Action::Append { journal, content, once } => {
                     let client = self.ports.client.clone();
-                    self.appends.spawn(output::append(client, journal, content, once));
+                    let seed = self.rng.random();
+                    self.appends.spawn(output::append(client, journal, content, once, seed));
                 }
                 Action::Commit(checkpoint) => {
                     let commit = self.store.commit(checkpoint);

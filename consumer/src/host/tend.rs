@@ -48,7 +48,9 @@ async fn work<P: Program>(
     mut hears: Hears,
     status: &watch::Sender<ReplicaStatus>,
 ) {
-    let mut rng = SmallRng::seed_from_u64(shared.ports.seed);
+    // Shards that a broker's end stops together are not started again together.
+    let of_shard = |seed: u64, byte| seed.rotate_left(8) ^ u64::from(byte);
+    let mut rng = SmallRng::seed_from_u64(shard.bytes().fold(shared.ports.seed, of_shard));
     let mut file: Option<ViewFile> = None;
     let mut pause = SHORTEST;
     loop {
@@ -136,7 +138,7 @@ async fn lead<P: Program>(
     let ports = Ports { client: client.clone(), clock: shared.ports.clock.clone(), producer };
     tell(status, Code::Primary);
     let stop = other_than(&mut hears, assigned);
-    Box::pin(run(&assigned.spec.shard, ports, store, &mut application, stop)).await
+    run(&assigned.spec.shard, ports, store, &mut application, stop).await
 }
 
 /// Ends when a shard is to be tended otherwise.

@@ -68,7 +68,7 @@ async fn an_owner_that_thaws_is_fenced_and_has_done_nothing() {
                         chunker.check(scene).await;
                         tokio::time::sleep(Duration::from_millis(200)).await;
                     };
-                    Box::pin(scene.run(&file, &mut application, stop)).await.expect("it stops");
+                    scene.run(&file, &mut application, stop).await.expect("it stops");
                     chunker.check(scene).await;
                 });
             });
